@@ -1,0 +1,297 @@
+"""The job's config: frozen, no unknown keys, one name for a key in YAML, `--set` and code.
+
+Under `detection` and `recognition` the names are those of PaddleX's pipeline YAML. Nothing else reads the environment.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+
+from ocrbatch.errors import UsageError
+
+# Raised by hand whenever the same input would give another row; part of every fingerprint.
+RESULT_VERSION: Final = 1
+MAX_YAML_BYTES: Final = 1 << 20
+
+
+class Section(BaseModel):
+    """Base of every part of the config."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=(), use_attribute_docstrings=True)
+
+
+class StorageConfig(Section):
+    """How to reach one side's object storage; unset keys fall back to the usual AWS_* variables."""
+
+    endpoint_url: str | None = None
+    """Address of an S3-compatible service."""
+    region: str | None = None
+    """Region name."""
+    role_arn: str | None = None
+    """Role to assume through STS before reading or writing."""
+    profile: str | None = None
+    """Profile of the AWS config files."""
+    key: SecretStr | None = None
+    """Access key id."""
+    secret: SecretStr | None = None
+    """Secret access key."""
+    token: SecretStr | None = None
+    """Session token."""
+    anon: bool = False
+    """Unsigned requests, for public buckets."""
+    retries: int = Field(default=5, ge=0)
+    """How often a failed call is repeated, with growing pauses."""
+    timeout: float = Field(default=60.0, gt=0)
+    """Seconds without a byte after which a call has failed."""
+    options: dict[str, Any] = Field(default_factory=dict)
+    """Further options for fsspec's file system of this scheme."""
+
+
+class InputConfig(Section):
+    """What to read."""
+
+    uris: tuple[str, ...] = ()
+    """Files, folders, globs, archives (tar, zip), Parquet files that hold the bytes; any fsspec scheme."""
+    manifest: str | None = None
+    """A txt, CSV, JSONL or Parquet file with a uri column; its other columns pass through to the rows."""
+    uri_column: str = "uri"
+    """The manifest's column that holds the URIs."""
+    bytes_column: str | None = None
+    """Column of Parquet inputs that holds the files' bytes; found by its type when unset."""
+    include: tuple[str, ...] = ()
+    """Glob patterns of which a file must match at least one."""
+    exclude: tuple[str, ...] = ()
+    """Glob patterns of which a file must match none."""
+    storage: StorageConfig = StorageConfig()
+    """Credentials and address for reading."""
+
+
+class OutputConfig(Section):
+    """Where the dataset goes and how it is cut."""
+
+    uri: str = ""
+    """Folder or s3:// prefix of the dataset."""
+    target_file_mb: int = Field(default=128, ge=1)
+    """Size at which a part is published, in MiB."""
+    compression_level: int = Field(default=3, ge=1, le=22)
+    """zstd level."""
+    partition_by: str | None = None
+    """`run_date`, or a regular expression over the URI whose named groups become hive partitions."""
+    commit_seconds: float = Field(default=10.0, gt=0, le=30)
+    """Longest time between a finished page and its commit."""
+    storage: StorageConfig = StorageConfig()
+    """Credentials and address for writing."""
+
+
+class PasswordRule(Section):
+    """One password for the PDFs whose URI matches `pattern`; it comes from a variable or a file, never from the config."""
+
+    pattern: str = "*"
+    """Glob over the URI."""
+    env: str | None = None
+    """Variable that holds the password."""
+    file: str | None = None
+    """File whose lines are passwords to try."""
+
+    @model_validator(mode="after")
+    def _one_source(self) -> PasswordRule:
+        if (self.env is None) == (self.file is None):
+            raise ValueError("give either env or file")
+        return self
+
+
+class DocumentsConfig(Section):
+    """How documents become pages."""
+
+    dpi: float = Field(default=144.0, gt=0, le=1200)
+    """Resolution at which PDF pages are rendered; 144 is PaddleOCR's own scale of 2."""
+    pages: str = ""
+    """Pages to read, counted from 1: `1-3,7,10-`; empty for all."""
+    max_pixels: int = Field(default=32_000_000, ge=1_000)
+    """A PDF page that would have more pixels is rendered at a lower dpi."""
+    max_image_pixels: int = Field(default=178_956_970, ge=1)
+    """An image that claims more pixels is a failure; the default is Pillow's limit for decompression bombs."""
+    max_bytes: int = Field(default=2 << 30, ge=1)
+    """A larger file is a failure."""
+    passwords: tuple[PasswordRule, ...] = ()
+    """Passwords for encrypted PDFs."""
+    fetch_timeout: float = Field(default=300.0, gt=0)
+    """Seconds to read one object."""
+    timeout: float = Field(default=60.0, gt=0)
+    """Seconds to open a document, or to decode one page of it."""
+    memory_mb: int = Field(default=2048, ge=128)
+    """Memory limit of the decoder's process, in MiB."""
+
+
+class EngineConfig(Section):
+    """The runtime that executes the models."""
+
+    name: Literal["auto", "openvino", "onnxruntime", "paddle", "fake"] = "auto"
+    """auto takes OpenVINO on CPUs and ONNX Runtime on GPUs, where they are installed."""
+    device: str = "auto"
+    """auto, cpu, or gpu."""
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    """auto: bf16 on CPUs that compute in it (OpenVINO), else fp32."""
+    threads: int = Field(default=0, ge=0)
+    """CPU threads of one engine; 0 takes what the worker was given."""
+    isa_cap: str | None = None
+    """Highest instruction set to use, so that a mixed cluster computes the same bits: avx2, avx512 ..."""
+    options: dict[str, Any] = Field(default_factory=dict)
+    """Further options for the runtime itself."""
+
+
+class DetectionConfig(Section):
+    """Text detection, with the names of PaddleX's pipeline YAML."""
+
+    model_name: str = "PP-OCRv6_small_det"
+    """Official name of the weights."""
+    model_dir: str | None = None
+    """Folder or object-store URI with the weights; overrides where model_name would be looked for."""
+    limit_side_len: int = Field(default=64, ge=1)
+    """Side length that `limit_type` refers to, in pixels."""
+    limit_type: Literal["min", "max"] = "min"
+    """min: enlarge pages whose shorter side is below the limit; max: shrink those whose longer side is above."""
+    max_side_limit: int = Field(default=4000, ge=32)
+    """Longest side of a page in detection, in pixels."""
+    thresh: float = Field(default=0.3, ge=0, le=1)
+    """Probability above which a pixel is text."""
+    box_thresh: float = Field(default=0.6, ge=0, le=1)
+    """Mean probability below which a region is dropped."""
+    unclip_ratio: float = Field(default=1.5, ge=0)
+    """How far a region is grown."""
+    batch_size: int = Field(default=1, ge=1)
+    """Pages of equal shape that go through the model together."""
+
+
+class RecognitionConfig(Section):
+    """Text recognition, with the names of PaddleX's pipeline YAML."""
+
+    model_name: str = "PP-OCRv6_small_rec"
+    """Official name of the weights."""
+    model_dir: str | None = None
+    """Folder or object-store URI with the weights."""
+    score_thresh: float = Field(default=0.0, ge=0, le=1)
+    """Lines that score lower are left out; their polygons are kept in rejected_polygons."""
+    batch_pixels: int = Field(default=4096, ge=64)
+    """Total width of the crops that go through the model together, in pixels."""
+
+
+class PipelineConfig(Section):
+    """How the work is spread over a cluster. Nothing here can change a result."""
+
+    address: str | None = None
+    """Ray cluster to join (`auto`, or ray://host:10001); unset starts Ray on this machine, or joins the job's cluster."""
+    layout: Literal["auto", "split", "fused"] = "auto"
+    """split: detection and recognition in pools of their own; fused: one pool does both."""
+    page_batch: int = Field(default=16, ge=1)
+    """Pages that one call of a stage works on."""
+    decoders: int | None = Field(default=None, ge=1)
+    """Number of decode workers."""
+    detectors: int | None = Field(default=None, ge=1)
+    """Number of detection workers (split)."""
+    recognizers: int | None = Field(default=None, ge=1)
+    """Number of recognition workers (split)."""
+    readers: int | None = Field(default=None, ge=1)
+    """Number of workers that detect and recognize (fused)."""
+    gpus_per_worker: float | None = Field(default=None, ge=0)
+    """Share of a GPU for each detection or recognition worker."""
+    object_store_mb: int | None = Field(default=None, ge=80)
+    """Memory of Ray's object store when Ray is started here, in MiB."""
+    attempts: int = Field(default=3, ge=1)
+    """How often a page that failed for a passing reason is tried, over all runs."""
+
+
+class JobConfig(Section):
+    """One job, whole."""
+
+    task: Literal["ocr", "detect", "recognize"] = "ocr"
+    """ocr: find and read lines; detect: only find them; recognize: each input page is one line."""
+    input: InputConfig = InputConfig()
+    output: OutputConfig = OutputConfig()
+    documents: DocumentsConfig = DocumentsConfig()
+    engine: EngineConfig = EngineConfig()
+    detection: DetectionConfig = DetectionConfig()
+    recognition: RecognitionConfig = RecognitionConfig()
+    pipeline: PipelineConfig = PipelineConfig()
+
+
+def load(text: str = "", overrides: list[str] | None = None, source: str = "the config") -> JobConfig:
+    """Builds a config from YAML text and `key=value` overrides, whose values are read as YAML.
+
+    Raises UsageError that names the key, what is wrong with it and where it came from.
+    """
+    if len(text) > MAX_YAML_BYTES:
+        raise UsageError(f"{source} is larger than {MAX_YAML_BYTES} bytes", "Give documents by a manifest, not in the config.")
+    try:
+        tree = yaml.safe_load(text) if text.strip() else {}
+    except yaml.YAMLError as error:
+        raise UsageError(f"{source} is not valid YAML: {error}", "Mend the line that is named.") from error
+    if not isinstance(tree, dict):
+        raise UsageError(f"{source} must be a mapping of keys to values", "See configs/quickstart.yaml.")
+    for item in overrides or []:
+        _assign(tree, item)
+    try:
+        return JobConfig.model_validate(tree)
+    except ValidationError as error:
+        raise UsageError(_explain(error, source), "`ocrbatch config` lists every key.") from error
+
+
+def load_file(path: Path, overrides: list[str] | None = None) -> JobConfig:
+    """Reads a YAML file from disk; see `load`."""
+    try:
+        text = path.read_text(encoding="utf8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"can't read the config {path}: {error}", "Check the path.") from error
+    return load(text, overrides, source=str(path))
+
+
+def _assign(tree: dict[str, Any], item: str) -> None:
+    key, equals, value = item.partition("=")
+    if not equals or not key.strip():
+        raise UsageError(f"--set takes key=value, not {item!r}", "For example --set engine.name=openvino")
+    *parents, last = key.strip().split(".")
+    node = tree
+    for part in parents:
+        node = node.setdefault(part, {})
+        if not isinstance(node, dict):
+            raise UsageError(f"--set {key}: {part!r} is a value, not a section", "`ocrbatch config` lists every key.")
+    try:
+        node[last] = yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise UsageError(f"--set {key}: {value!r} is not valid YAML", "Put the value in quotes.") from error
+
+
+def _explain(error: ValidationError, source: str) -> str:
+    # Never the value itself: it may be a secret that stands under a misspelt key.
+    found = [f"{'.'.join(str(p) for p in e['loc']) or 'config'}: {_plain(e['msg'])}" for e in error.errors()[:5]]
+    return f"{source}: " + "; ".join(found)
+
+
+def _plain(message: str) -> str:
+    return "there is no such key" if message.startswith("Extra inputs") else message.removeprefix("Value error, ")
+
+
+def result_keys(config: JobConfig) -> dict[str, Any]:
+    """The part of the config that can change a result, as plain JSON values."""
+    return {
+        "task": config.task,
+        "documents": config.documents.model_dump(include={"dpi", "max_pixels", "max_image_pixels"}),
+        "detection": config.detection.model_dump(exclude={"model_name", "model_dir", "batch_size"}),
+        "recognition": config.recognition.model_dump(include={"score_thresh"}),
+    }
+
+
+def fingerprint(config: JobConfig, resolved: dict[str, Any]) -> str:
+    """16 hex digits over everything that can change a result.
+
+    resolved: what only a worker knows: the weights' SHA-256, the engine's build, precision and instruction set, the
+    decoders' versions. Paths and names of weights don't enter, their hashes do.
+    """
+    tree = {"result_version": RESULT_VERSION, "config": result_keys(config), "resolved": resolved}
+    return hashlib.sha256(json.dumps(tree, sort_keys=True).encode()).hexdigest()[:16]
