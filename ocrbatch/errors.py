@@ -7,13 +7,13 @@ Invariant: whatever reaches a person has a cause and a remedy, and never a crede
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Final
+from typing import Final
 
 
 class OcrBatchError(Exception):
     """Root of all errors of this package; `str(error)` is the cause, `remedy` what to do."""
 
-    exit_code: ClassVar[int] = 2
+    exit_code: int = 2
 
     def __init__(self, message: str, remedy: str = "") -> None:
         super().__init__(message)
@@ -83,7 +83,9 @@ class AlreadyExistsError(StorageError):
 class InterruptedRunError(OcrBatchError):
     """Ctrl-C or SIGTERM; `exit_code` is 130 or 143."""
 
-    exit_code = 130
+    def __init__(self, name: str, number: int) -> None:
+        super().__init__(f"interrupted by {name}", "What was finished is kept: run the same command again to do the rest.")
+        self.exit_code = 128 + number
 
 
 @dataclass(frozen=True, slots=True)

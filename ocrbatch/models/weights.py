@@ -1,0 +1,38 @@
+"""What a model is to the rest of the package: files that were checked, and how pixels enter them.
+
+Invariant: whoever holds a `Weights` may load it without asking where it came from.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Head = Literal["map", "ctc"]
+"""What comes out of a model, and so what an engine reduces it to.
+
+map: text probability of each pixel, float32 (B, H, W), in a tuple of one.
+ctc: best class int32 (B, T) and its probability float32 (B, T), for each step.
+"""
+
+Triple = tuple[float, float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """One model's files, checked, on local disk.
+
+    format: `onnx` (path is the .onnx file) or `paddle` (path is the folder).
+    mean, std, scale: pixel p of channel c enters the network as (p * scale - mean[c]) / std[c]; channels are in BGR order.
+    characters: the classes of a ctc head in order, the blank (index 0) and the final space included; empty for map.
+    """
+
+    name: str
+    head: Head
+    format: Literal["onnx", "paddle"]
+    path: str
+    sha256: str
+    mean: Triple
+    std: Triple
+    scale: float
+    characters: tuple[str, ...] = ()

@@ -1,0 +1,1 @@
+"""The job: from a config to a dataset, through Ray Data."""

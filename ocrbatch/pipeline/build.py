@@ -1,0 +1,117 @@
+"""From a config to a Ray Dataset: the flow of the job, stage by stage."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import ray
+from ray.data import ActorPoolStrategy, Dataset, Datasource
+from ray.data.block import BlockMetadata
+from ray.data.datasource import ReadTask
+
+from ocrbatch.config import JobConfig, StorageConfig
+from ocrbatch.pipeline.resources import LIST_CPUS, WRITE_CPUS, Plan, Pool
+from ocrbatch.stages.decode import DecodeStage
+from ocrbatch.stages.detect import DetectStage
+from ocrbatch.stages.read import ReadStage
+from ocrbatch.stages.recognize import RecognizeStage
+from ocrbatch.stages.write import WriteStage
+from ocrbatch.storage import Storage
+
+# A page that kills its worker is tried once more by Ray, then its block is given up; what is missing is read again afterwards.
+# Without restarts a dead actor would keep its place and the job would stall.
+CRASHES: Final[dict[str, Any]] = {"max_restarts": -1, "max_task_retries": 1}
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestFile:
+    """One Parquet file of a run's manifest; its row groups are the blocks that decode workers take."""
+
+    uri: str
+    row_groups: int
+    rows: int
+
+
+def build(
+    config: JobConfig,
+    plan: Plan,
+    manifest: Sequence[ManifestFile],
+    fingerprint: str,
+    write: WriteStage,
+    page_batch: int,
+) -> Dataset:
+    """manifest -> decode -> (detect -> recognize | read) -> write: a lazy Dataset of write results (`write.RESULT`)."""
+    source = ManifestSource(manifest, config.output.storage)
+    pages = ray.data.read_datasource(
+        source, override_num_blocks=max(1, source.blocks), ray_remote_args={"num_cpus": LIST_CPUS}
+    ).map_batches(DecodeStage, fn_constructor_args=(config,), batch_size=None, **_pool(plan.decoders))
+    if plan.readers:
+        lines = _models(pages, ReadStage, config, fingerprint, plan.readers, page_batch)
+    else:
+        assert plan.detectors and plan.recognizers, "the layout split has two pools"
+        regions = _models(pages, DetectStage, config, fingerprint, plan.detectors, page_batch)
+        lines = _models(regions, RecognizeStage, config, fingerprint, plan.recognizers, page_batch)
+    return lines.map_batches(
+        write.__call__, batch_size=None, batch_format="pyarrow", num_cpus=WRITE_CPUS, zero_copy_batch=True
+    )
+
+
+def _models(pages: Dataset, stage: type, config: JobConfig, fingerprint: str, pool: Pool, page_batch: int) -> Dataset:
+    args = (config, fingerprint, pool.threads)
+    return pages.map_batches(stage, fn_constructor_args=args, batch_size=page_batch, **_pool(pool))
+
+
+def _pool(pool: Pool) -> dict[str, Any]:
+    return {
+        "compute": ActorPoolStrategy(size=pool.workers),
+        "num_cpus": pool.cpus,
+        "num_gpus": pool.gpus or None,
+        "batch_format": "pyarrow",
+        "zero_copy_batch": True,
+        **CRASHES,
+    }
+
+
+class ManifestSource(Datasource):  # type: ignore[misc]
+    """Reads a run's manifest, one row group a block.
+
+    Not `read_parquet`: its listing tasks each ask for a whole CPU, which a small machine whose pools run never has.
+    """
+
+    def __init__(self, files: Sequence[ManifestFile], storage: StorageConfig) -> None:
+        super().__init__()
+        self._files = files
+        self._storage = storage
+
+    @property
+    def blocks(self) -> int:
+        """Row groups in all."""
+        return sum(file.row_groups for file in self._files)
+
+    def estimate_inmemory_data_size(self) -> int | None:
+        """Unknown: it doesn't matter beside the pages."""
+        return None
+
+    def get_read_tasks(
+        self, parallelism: int, per_task_row_limit: int | None = None, data_context: Any = None
+    ) -> list[ReadTask]:
+        """One task a row group, whatever parallelism Ray would like."""
+        return [
+            ReadTask(
+                partial(_row_group, self._storage, file.uri, group),
+                BlockMetadata(num_rows=None, size_bytes=None, input_files=None, exec_stats=None),
+            )
+            for file in self._files
+            for group in range(file.row_groups)
+        ]
+
+
+def _row_group(storage: StorageConfig, uri: str, group: int) -> Iterator[pa.Table]:
+    filesystem, path = Storage(storage).arrow(uri)
+    with filesystem.open_input_file(path) as file:
+        yield pq.ParquetFile(file).read_row_group(group)

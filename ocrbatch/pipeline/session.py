@@ -1,0 +1,92 @@
+"""Ray itself: joining a cluster or starting one here, and Ray Data's settings for this job."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+import ray
+
+from ocrbatch.config import PipelineConfig
+from ocrbatch.errors import UsageError
+from ocrbatch.pipeline.resources import Cluster
+
+log = logging.getLogger(__name__)
+
+BLOCK_BYTES: Final = 32 << 20  # Ray Data's own 128 MiB is several blocks in flight too many for a small machine
+ERRORED_BLOCKS: Final = 100  # finite: with no bound Ray calls a run that lost blocks a success
+OBJECT_STORE_SHARE: Final = 0.2  # of the machine's free memory
+OBJECT_STORE_MAX: Final = 2 << 30
+INIT_DEATHS: Final = 3
+
+
+@contextmanager
+def session(config: PipelineConfig) -> Iterator[Cluster]:
+    """A connected Ray for the length of a `with`; one that was started here is ended with it.
+
+    Joins, in this order: a Ray that this process is in already, `pipeline.address`, the cluster of the Ray job that this process
+    is (RAY_ADDRESS). Otherwise starts Ray on this machine.
+    """
+    joined = ray.is_initialized()
+    if not joined:
+        _connect(config)
+    try:
+        _configure()
+        yield _cluster()
+    finally:
+        if not joined:
+            ray.shutdown()
+
+
+def _connect(config: PipelineConfig) -> None:
+    address = config.address or os.environ.get("RAY_ADDRESS")
+    quiet = {"logging_level": "ERROR", "log_to_driver": False, "configure_logging": True}
+    os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")  # it would rebuild the environment for each worker
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    if address:
+        try:
+            ray.init(address=address, **quiet)
+        except (ConnectionError, ValueError, RuntimeError) as error:
+            raise UsageError(
+                f"can't join the Ray cluster {address}: {error}",
+                "Check pipeline.address (or RAY_ADDRESS) and the head node.",
+            ) from error
+        return
+    ray.init(
+        address="local",
+        include_dashboard=False,
+        object_store_memory=(config.object_store_mb << 20) if config.object_store_mb else _object_store_bytes(),
+        **quiet,
+    )
+
+
+def _object_store_bytes() -> int:
+    free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    shared = os.statvfs("/dev/shm")
+    return max(
+        100 << 20, min(OBJECT_STORE_MAX, int(free * OBJECT_STORE_SHARE), int(shared.f_bavail * shared.f_frsize * 0.9))
+    )
+
+
+def _configure() -> None:
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    context.target_max_block_size = BLOCK_BYTES
+    context.enable_fallback_to_arrow_object_ext_type = False
+    context.max_errored_blocks = ERRORED_BLOCKS
+    context.max_consecutive_actor_init_deaths = INIT_DEATHS
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    logging.getLogger("ray").setLevel(logging.ERROR)
+
+
+def _cluster() -> Cluster:
+    nodes = [node for node in ray.nodes() if node["Alive"]]
+    total = ray.cluster_resources()
+    working = [node for node in nodes if node["Resources"].get("CPU", 0) > 0]
+    return Cluster(total.get("CPU", 0.0), total.get("GPU", 0.0), max(1, len(working)))

@@ -1,0 +1,62 @@
+"""The run's manifest: what selection left to do, as Parquet beside the output, where every worker can read it."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from typing import Final
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ocrbatch.pipeline.build import ManifestFile
+from ocrbatch.sources.selection import Work, manifest_batches, manifest_schema, read_manifest
+from ocrbatch.storage import Storage, join
+
+FILE_ROWS: Final = 16_384
+# A row group is what one decode task takes: small enough to spread, large enough to keep Ray's cost a page low.
+GROUP_ROWS: Final = 16
+GROUP_BYTES: Final = 64 << 20
+
+
+def write(
+    work: Iterable[Work], extra: Sequence[pa.Field], storage: Storage, folder: str, workers: int
+) -> Iterator[ManifestFile]:
+    """Writes the work as Parquet files into a folder, in order; yields each as it is there.
+
+    workers: decode workers, among which a short list is spread evenly.
+    """
+    items = iter(work)
+    for number, chunk in enumerate(iter(lambda: list(islice(items, FILE_ROWS)), [])):
+        limit = max(1, min(GROUP_ROWS, -(-len(chunk) // (4 * workers))))
+        sink, groups = io.BytesIO(), 0
+        with pq.ParquetWriter(sink, manifest_schema(extra), compression="zstd") as writer:
+            for group in _groups(chunk, limit):
+                for batch in manifest_batches(group, extra, rows=len(group)):
+                    writer.write_table(pa.Table.from_batches([batch]), row_group_size=len(group))
+                    groups += 1
+        uri = join(folder, f"manifest-{number:05d}.parquet")
+        storage.put(uri, sink.getvalue())
+        yield ManifestFile(uri, groups, len(chunk))
+
+
+def _groups(chunk: Sequence[Work], limit: int) -> Iterator[list[Work]]:
+    group: list[Work] = []
+    size = 0
+    for item in chunk:
+        if group and (len(group) >= limit or size + (item.document.size or 0) > GROUP_BYTES):
+            yield group
+            group, size = [], 0
+        group.append(item)
+        size += item.document.size or 0
+    if group:
+        yield group
+
+
+def read(files: Iterable[ManifestFile], storage: Storage) -> Iterator[Work]:
+    """The work that `write` wrote, in order."""
+    for file in files:
+        parquet = pq.ParquetFile(io.BytesIO(storage.read(file.uri)))
+        for batch in parquet.iter_batches():
+            yield from read_manifest(batch)

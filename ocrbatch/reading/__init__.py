@@ -1,0 +1,1 @@
+"""Pages to lines in one process, without Ray."""

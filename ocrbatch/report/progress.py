@@ -1,0 +1,99 @@
+"""The progress line: pages done of planned, pages/s, ETA, failures.
+
+The pages of a PDF are known only once it is opened, so the plan grows as documents are met; the line says so until all are.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from typing import Final, TextIO
+
+LINE_SECONDS: Final = 10.0  # between lines where there is no terminal
+LIVE_SECONDS: Final = 0.5  # between redraws of the line on one
+
+
+class Progress:
+    """Counts of one run as they come in.
+
+    documents: those the run has to read. `met` and `planned` grow with `meet`: planned pages of documents that were met, one for
+    each that was not yet.
+    """
+
+    def __init__(
+        self, documents: int, stream: TextIO | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.documents = documents
+        self.met = 0
+        self.pages = 0
+        self.failures = 0
+        self.ignored = 0
+        self._known = 0
+        self._stream = stream or sys.stderr
+        self._clock = clock
+        self._started = clock()
+        self._first_page: float | None = None
+        self._shown = self._started
+        self._live = self._stream.isatty()
+
+    @property
+    def planned(self) -> int:
+        """Pages of the documents met so far, and one for each that was not met."""
+        return max(self._known + self.documents - self.met, self.pages + self.failures)
+
+    def meet(self, pages: int) -> None:
+        """A document was opened that has this many pages to read (0: it is ignored)."""
+        self.met += 1
+        self._known += pages
+
+    def add(self, pages: int, failures: int, ignored: int) -> None:
+        """Results of one write task came."""
+        if pages and self._first_page is None:
+            self._first_page = self._clock()
+        self.pages += pages
+        self.failures += failures
+        self.ignored += ignored
+
+    def rate(self) -> float:
+        """Pages a second since the run began."""
+        elapsed = self._clock() - self._started
+        return self.pages / elapsed if elapsed > 0 else 0.0
+
+    def line(self) -> str:
+        """The line as it stands."""
+        done, planned = self.pages + self.failures, self.planned
+        growing = self.met < self.documents
+        parts = [f"{self.pages} of {planned}{'+' if growing else ''} pages"]
+        if growing:
+            parts.append(f"{self.met} of {self.documents} documents opened (PDF pages are counted as they are met)")
+        rate = self.rate()
+        parts.append(f"{rate:.1f} pages/s" if self.pages else "starting")
+        if self.pages and done < planned:
+            parts.append(f"ETA {duration((planned - done) / rate)}")
+        parts.append(f"{self.failures} failed")
+        return " · ".join(parts)
+
+    def show(self, *, force: bool = False) -> None:
+        """Draws the line when it is time to."""
+        now = self._clock()
+        if not force and now - self._shown < (LIVE_SECONDS if self._live else LINE_SECONDS):
+            return
+        self._shown = now
+        self._stream.write(f"\r\x1b[2K{self.line()}" if self._live else f"{self.line()}\n")
+        self._stream.flush()
+
+    def end(self) -> None:
+        """Leaves the last line standing."""
+        if self._live:
+            self.show(force=True)
+            self._stream.write("\n")
+            self._stream.flush()
+
+
+def duration(seconds: float) -> str:
+    """`1h02m`, `3m05s`, `12s`."""
+    whole = max(0, round(seconds))
+    if whole >= 3600:
+        return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
+    return f"{whole // 60}m{whole % 60:02d}s" if whole >= 60 else f"{whole}s"

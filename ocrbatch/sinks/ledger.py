@@ -1,0 +1,285 @@
+"""What the log adds up to: which pages an output holds, which failures are open, what waits to be published.
+
+Pure: no storage, no clock. Invariant: a ledger is a function of the records 0 .. next-1 alone, so every reader of the log has
+the same one; and what it holds only grows, so a file found superfluous once stays so. All fields are plain dicts, sets and
+integers, to be stored as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Set
+from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import Final
+
+from ocrbatch.errors import OutputInconsistentError
+from ocrbatch.sinks.layout import Kind
+from ocrbatch.sinks.log import Add, Close, FailedPage, HeldPages, Key, Open, Part, Publish, Record
+
+_NO_FAILURES: Final[Mapping[int | None, FailureState]] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class FailureState:
+    """The last attempt at a page, or at a document, that is not there yet. attempt counts from 1, over all runs."""
+
+    attempt: int
+    retryable: bool
+    code: str
+    stage: str
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """A part that readers see. `n` is the record that published it."""
+
+    n: int
+    kind: Kind
+    rows: int
+    bytes: int
+    sha256: str
+
+
+class PageSet(Set[int]):
+    """Page indexes as one integer, bit i for page i: 5,000 pages are 0.7 KB, a single page 28 bytes."""
+
+    __slots__ = ("mask",)
+
+    def __init__(self, mask: int = 0) -> None:
+        self.mask = mask
+
+    @classmethod
+    def of(cls, indexes: Iterable[int]) -> PageSet:
+        """The set of these indexes, each at least 0."""
+        return cls(_mask(indexes))
+
+    def __contains__(self, index: object) -> bool:
+        return isinstance(index, int) and index >= 0 and bool(self.mask >> index & 1)
+
+    def __iter__(self) -> Iterator[int]:
+        rest = self.mask
+        while rest:
+            lowest = rest & -rest
+            yield lowest.bit_length() - 1
+            rest ^= lowest
+
+    def __len__(self) -> int:
+        return self.mask.bit_count()
+
+    def __repr__(self) -> str:
+        return f"PageSet({list(self)})"
+
+    @classmethod
+    def _from_iterable(cls, it: Iterable[int]) -> PageSet:  # type: ignore[override]
+        return cls.of(it)
+
+
+def _mask(indexes: Iterable[int]) -> int:
+    mask = 0
+    for index in indexes:
+        mask |= 1 << index
+    return mask
+
+
+def _outline(part: Part) -> Part:
+    return replace(
+        part,
+        pages=tuple(replace(document, pages=document.pages[:1]) for document in part.pages[:1]),
+        failures=part.failures[:1],
+    )
+
+
+@dataclass(slots=True)
+class Ledger:
+    """The state after the records 0 .. next-1; make one by `commit.read_ledger`.
+
+    held: document -> (page count if known, mask of the pages held); page_total: how many pages. failed: document -> its open
+    failures. reopened: document -> the last attempt that failed as a whole, where a later one did better. staged: shard ->
+    path -> part (of its keys the first alone, which orders merges: the rest are in `held` and `failed`). published: path -> part. unapplied: shard -> the number of its last
+    record and that record, where it is a PUBLISH. owners: epoch -> shard. opened: shard -> its last OPEN.
+    """
+
+    next: int = 0
+    held: dict[Key, tuple[int | None, int]] = field(default_factory=dict)
+    page_total: int = 0
+    failed: dict[Key, dict[int | None, FailureState]] = field(default_factory=dict)
+    reopened: dict[Key, int] = field(default_factory=dict)
+    ignored_keys: set[Key] = field(default_factory=set)
+    staged: dict[str, dict[str, Part]] = field(default_factory=dict)
+    published: dict[str, Published] = field(default_factory=dict)
+    unapplied: dict[str, tuple[int, Publish]] = field(default_factory=dict)
+    owners: dict[int, str] = field(default_factory=dict)
+    opened: dict[str, Open] = field(default_factory=dict)
+    closed: set[str] = field(default_factory=set)
+    fingerprints: set[str] = field(default_factory=set)
+
+    # ---- what selection asks
+
+    def pages_held(self, uri: str, etag: str) -> tuple[int | None, PageSet]:
+        """The document's page count, None where nobody opened it yet, and the indexes of the pages that are there."""
+        count, mask = self.held.get((uri, etag), (None, 0))
+        return count, PageSet(mask)
+
+    def failures(self, uri: str, etag: str) -> Mapping[int | None, FailureState]:
+        """The open failures by page index; None stands for the document.
+
+        A page's failure is open until the page is held, a document's until one of its pages is held, or failed in a later
+        attempt: then it could be opened after all.
+        """
+        return self.failed.get((uri, etag), _NO_FAILURES)
+
+    def ignored(self, uri: str, etag: str) -> bool:
+        """True for a file that is no document and says so by its name."""
+        return (uri, etag) in self.ignored_keys
+
+    def open_failures(self) -> Iterator[tuple[str, str, int | None, FailureState]]:
+        """(uri, etag, page index or None, state) of every open failure."""
+        for (uri, etag), pages in self.failed.items():
+            for index, state in pages.items():
+                yield uri, etag, index, state
+
+    @property
+    def failure_total(self) -> int:
+        """How many failures are open."""
+        return sum(map(len, self.failed.values()))
+
+    @property
+    def settled(self) -> bool:
+        """True where every writer closed: nothing waits in staging for the next one."""
+        return self.closed == set(self.opened) and not any(self.staged.values())
+
+    def names(self, path: str) -> bool:
+        """True where a staged file still stands for rows: it must not be deleted."""
+        return any(path in parts for parts in self.staged.values()) or any(
+            path == publish.merged for _, publish in self.unapplied.values()
+        )
+
+    # ---- what a writer asks
+
+    def admit(self, parts: Iterable[Part], *, late: bool = False) -> list[Part]:
+        """For each part, what of it is new: the part itself, or a copy with fewer keys, or with none.
+
+        New is a page that neither the ledger nor an earlier one of `parts` holds, and a failure that is later than the last
+        of its page, unless that page is held. late: the parts were found lying about, and may be older than what is held; a
+        document's failure then gives way to any page of the document. A part that the ledger names already has nothing new.
+        """
+        claimed: dict[Key, int] = {}
+        tried: dict[tuple[Key, int | None], int] = {}
+        seen: set[str] = set()
+        fresh: dict[int, Part] = {}
+        ordered = list(enumerate(parts))
+        # Pages first: they settle which failures are moot.
+        for position, part in sorted(ordered, key=lambda item: item[1].kind != "pages"):
+            if part.path in seen or self.names(part.path):
+                fresh[position] = replace(part, pages=(), failures=())
+                continue
+            seen.add(part.path)
+            pages = tuple(filter(None, (self._new_pages(document, claimed) for document in part.pages)))
+            failures = tuple(failed for failed in part.failures if self._is_new(failed, claimed, tried, late))
+            same = pages == part.pages and failures == part.failures
+            fresh[position] = part if same else replace(part, pages=pages, failures=failures)
+        return [fresh[position] for position, _ in ordered]
+
+    def _new_pages(self, document: HeldPages, claimed: dict[Key, int]) -> HeldPages | None:
+        mask = self._mask(document.key) | claimed.get(document.key, 0)
+        pages = tuple(index for index in document.pages if not mask >> index & 1)
+        claimed[document.key] = mask | _mask(pages)
+        return replace(document, pages=pages) if pages else None
+
+    def _is_new(
+        self, failed: FailedPage, claimed: dict[Key, int], tried: dict[tuple[Key, int | None], int], late: bool
+    ) -> bool:
+        key, index = failed.key, failed.page_index
+        count, mask = self.held.get(key, (None, 0))
+        mask |= claimed.get(key, 0)
+        last = self.failures(*key).get(index)
+        attempts = [last.attempt if last else 0, tried.get((key, index), 0)]
+        if index is None:
+            moot = (late and mask != 0) or (count is not None and mask.bit_count() >= count)
+            attempts.append(self.reopened.get(key, 0))
+        else:
+            moot = bool(mask >> index & 1)
+        if moot or failed.attempt <= max(attempts):
+            return False
+        tried[key, index] = failed.attempt
+        return True
+
+    # ---- how records apply
+
+    def apply(self, n: int, record: Record) -> None:
+        """Takes in the record at `n`. Raises OutputInconsistentError where it does not fit what went before."""
+        if n != self.next:
+            raise ValueError(f"record {n} can't follow record {self.next - 1}")
+        self.check(record)
+        match record:
+            case Open():
+                self.owners[n] = record.shard
+                self.opened[record.shard] = record
+                self.closed.discard(record.shard)
+            case Add():
+                self.unapplied.pop(record.shard, None)
+                for part in record.parts:
+                    self._hold(part)
+                    self.staged.setdefault(record.shard, {})[part.path] = _outline(part)
+                self.ignored_keys.update(record.ignored)
+            case Publish():
+                for path in record.replaces:
+                    del self.staged[record.shard][path]
+                self.published[record.path] = Published(n, record.kind, record.rows, record.bytes, record.sha256)
+                self.unapplied[record.shard] = n, record
+            case Close():
+                self.unapplied.pop(record.shard, None)
+                self.closed.add(record.shard)
+        self.next = n + 1
+
+    def _hold(self, part: Part) -> None:
+        self.fingerprints.update(part.fingerprints)
+        for document in part.pages:
+            self.held[document.key] = document.page_count, self._mask(document.key) | _mask(document.pages)
+            self.page_total += len(document.pages)
+            self._close_failures(document.key, document.pages)
+        for failed in part.failures:
+            pages = self.failed.setdefault(failed.key, {})
+            pages[failed.page_index] = FailureState(failed.attempt, failed.retryable, failed.code, failed.stage)
+            if failed.page_index is not None and None in pages and pages[None].attempt < failed.attempt:
+                self.reopened[failed.key] = pages.pop(None).attempt
+            if failed.page_count is not None and failed.key not in self.held:
+                self.held[failed.key] = failed.page_count, 0
+
+    def _close_failures(self, key: Key, indexes: Iterable[int]) -> None:
+        pages = self.failed.get(key)
+        if pages is None:
+            return
+        if None in pages:
+            self.reopened[key] = pages.pop(None).attempt
+        for index in indexes:
+            pages.pop(index, None)
+        if not pages:
+            del self.failed[key]
+
+    def _mask(self, key: Key) -> int:
+        return self.held.get(key, (None, 0))[1]
+
+    def check(self, record: Record) -> None:
+        """Raises OutputInconsistentError where the record does not fit as the next one.
+
+        A writer can't write such a record: it writes at n knowing 0 .. n-1. So whoever did was none of ours.
+        """
+        n = self.next
+        if isinstance(record, Open):
+            fits = record.epoch == n
+        else:
+            opened = self.opened.get(record.shard)
+            fits = opened is not None and opened.epoch == record.epoch and record.shard not in self.closed
+        match record:
+            case Add():
+                fits = fits and not any(self.names(part.path) for part in record.parts)
+                fits = fits and all(a is b for a, b in zip(self.admit(record.parts), record.parts, strict=True))
+            case Publish():
+                fits = fits and record.path not in self.published
+                fits = fits and self.staged.get(record.shard, {}).keys() >= set(record.replaces)
+        if not fits:
+            raise OutputInconsistentError(
+                f"record {n} of the log ({type(record).__name__.upper()}, shard {record.shard}) contradicts the records before it",
+                "Something else wrote into the output's _ocrbatch/log/; restore that folder from a backup.",
+            )

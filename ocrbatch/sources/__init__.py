@@ -1,0 +1,1 @@
+"""What there is to read, and how its bytes get to this machine: listing, manifests, archives, selection, fetching."""

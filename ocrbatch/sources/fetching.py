@@ -1,0 +1,202 @@
+"""Brings one document's bytes to a local file, so that a decoder in another process can open it.
+
+Invariant: whatever goes wrong becomes a DocumentError of stage `fetch`, and only a file that is whole is handed out. A
+file on this disk is handed out itself and never copied, changed or deleted.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+import uuid
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, Final
+
+from ocrbatch.config import DocumentsConfig
+from ocrbatch.errors import AccessDeniedError, DocumentError, NotFoundError, StorageError
+from ocrbatch.records import Document
+from ocrbatch.sources import archives, members
+from ocrbatch.storage import Storage
+
+_CHUNK_BYTES: Final = 1 << 20
+_OPEN_ARCHIVES: Final = 2
+
+
+@contextmanager
+def fetched(
+    document: Document, storage: Storage, folder: Path, limits: DocumentsConfig, bytes_column: str | None = None
+) -> Iterator[Path]:
+    """`fetch` for the length of a `with`: a copy is deleted at its end, the original stays."""
+    path = fetch(document, storage, folder, limits, bytes_column)
+    try:
+        yield path
+    finally:
+        if path.parent == folder and path.name.startswith("fetched-"):
+            path.unlink(missing_ok=True)
+
+
+def fetch(
+    document: Document, storage: Storage, folder: Path, limits: DocumentsConfig, bytes_column: str | None = None
+) -> Path:
+    """A local file with the document's bytes: the original where it is on this disk, else a new file in `folder`.
+
+    A member of an archive is read straight out of it, by ranges; the two archives that were used last stay open, so
+    members that come in their order cost one pass. bytes_column is input.bytes_column: with it a Parquet file that
+    could not be listed says why. Safe to call from several threads; members of one archive are read one at a time.
+
+    Raises DocumentError: FETCH_NOT_FOUND, FETCH_DENIED, FETCH_FAILED, FETCH_TIMEOUT (after limits.fetch_timeout
+    seconds), FILE_TOO_LARGE (over limits.max_bytes, unpacked), ARCHIVE_BROKEN.
+    """
+    target = folder / f"fetched-{uuid.uuid4().hex}"
+    try:
+        return _fetch(document, storage, target, limits, bytes_column)
+    except BaseException as error:
+        target.unlink(missing_ok=True)
+        if isinstance(error, StorageError):
+            raise _failure(document, error) from error
+        raise
+
+
+def _fetch(
+    document: Document, storage: Storage, target: Path, limits: DocumentsConfig, bytes_column: str | None
+) -> Path:
+    if document.size is not None and document.size > limits.max_bytes:
+        raise _too_large(document, document.size, limits)
+    archive, member = members.split_member(document.uri)
+    if member is not None and document.etag:
+        _extract(document, archive, storage, target, limits)
+    elif members.is_container(archive):
+        raise _unlisted(document, archive, storage, bytes_column)
+    elif (local := storage.is_local(document.uri)) is not None:
+        return _original(document, local, limits)
+    else:
+        storage.fetch(document.uri, target, limits.max_bytes, limits.fetch_timeout)
+    return target
+
+
+def _failure(document: Document, error: StorageError) -> DocumentError:
+    code = "FETCH_FAILED"
+    if isinstance(error, NotFoundError):
+        code = "FETCH_NOT_FOUND"
+    elif isinstance(error, AccessDeniedError):
+        code = "FETCH_DENIED"
+    return DocumentError(code, str(error) or f"{document.uri}: {type(error).__name__}")
+
+
+def _too_large(document: Document, size: int, limits: DocumentsConfig) -> DocumentError:
+    return DocumentError(
+        "FILE_TOO_LARGE", f"{document.uri} has {size:,} bytes; documents.max_bytes is {limits.max_bytes:,}"
+    )
+
+
+def _original(document: Document, path: Path, limits: DocumentsConfig) -> Path:
+    try:
+        size = path.stat().st_size
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise DocumentError("FETCH_NOT_FOUND", f"{document.uri} does not exist") from error
+    except OSError as error:
+        raise DocumentError("FETCH_DENIED", f"{document.uri}: {error.strerror}") from error
+    if not path.is_file():
+        raise DocumentError("FETCH_NOT_FOUND", f"{document.uri} is no file", "Name files, or folders by input.uris.")
+    if not os.access(path, os.R_OK):
+        raise DocumentError(
+            "FETCH_DENIED", f"{document.uri} may not be read", "Give this user the right to read the file."
+        )
+    if size > limits.max_bytes:
+        raise _too_large(document, size, limits)
+    return path
+
+
+def _unlisted(document: Document, archive: str, storage: Storage, bytes_column: str | None) -> DocumentError:
+    """Why an archive stands in the list instead of its members, or a member without its place: looked at again."""
+    try:
+        names = {m.name for m in archives.list_members(storage.stat(archive), storage, bytes_column)}
+    except DocumentError as error:
+        return error
+    member = members.split_member(document.uri)[1]
+    if member is not None and member not in names:
+        return DocumentError("FETCH_NOT_FOUND", f"{archive} has no member {member}")
+    return DocumentError("FETCH_FAILED", f"{document.uri} could not be listed before, but can now", "Run again.")
+
+
+class _Opened:
+    """An archive in the cache; `lock` is held while it is read."""
+
+    def __init__(self, archive: members.Archive) -> None:
+        self.archive, self.lock, self.closed = archive, threading.Lock(), False
+
+    def close(self) -> None:
+        with self.lock:
+            self.closed = True
+            with suppress(*archives.BROKEN):
+                self.archive.close()
+
+
+_cache: OrderedDict[tuple[str, str], _Opened] = OrderedDict()
+_cache_lock = threading.Lock()
+
+
+def _opened(uri: str, etag: str, storage: Storage) -> _Opened:
+    with _cache_lock:
+        if (found := _cache.get((uri, etag))) is not None:
+            _cache.move_to_end((uri, etag))
+            return found
+    entry = storage.stat(uri)
+    if entry.etag != etag:
+        raise DocumentError(
+            "FETCH_FAILED", f"{uri} has changed since it was listed", "Run again: it is then listed anew."
+        )
+    fresh, out = _Opened(archives.open_archive(entry, storage)), []
+    with _cache_lock:
+        found = _cache.setdefault((uri, etag), fresh)
+        if found is not fresh:
+            out.append(fresh)  # another thread was first
+        while len(_cache) > _OPEN_ARCHIVES:
+            out.append(_cache.popitem(last=False)[1])
+    for old in out:
+        old.close()
+    return found
+
+
+def close_archives() -> None:
+    """Closes what stays open between calls."""
+    with _cache_lock:
+        out = list(_cache.values())
+        _cache.clear()
+    for old in out:
+        old.close()
+
+
+def _extract(document: Document, uri: str, storage: Storage, target: Path, limits: DocumentsConfig) -> None:
+    etag, place = members.split_etag(document.etag)
+    deadline = time.monotonic() + limits.fetch_timeout
+    try:
+        while True:
+            opened = _opened(uri, etag, storage)
+            with opened.lock:
+                if opened.closed:  # put out of the cache while this thread waited
+                    continue
+                with opened.archive.open(place) as stream, target.open("xb") as file:
+                    _copy(document, stream, file, limits, deadline)
+                return
+    except archives.BROKEN as error:
+        raise archives.broken(document.uri, error) from error
+
+
+def _copy(document: Document, stream: IO[bytes], file: IO[bytes], limits: DocumentsConfig, deadline: float) -> None:
+    size = 0
+    while chunk := stream.read(_CHUNK_BYTES):
+        size += len(chunk)
+        if size > limits.max_bytes:
+            raise _too_large(document, size, limits)
+        if time.monotonic() > deadline:
+            raise DocumentError("FETCH_TIMEOUT", f"{document.uri} took longer than {limits.fetch_timeout:g} s")
+        file.write(chunk)
+    if document.size is not None and size != document.size:
+        raise DocumentError(
+            "ARCHIVE_BROKEN", f"{document.uri} has {size:,} bytes where {document.size:,} were promised"
+        )

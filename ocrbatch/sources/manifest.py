@@ -1,0 +1,227 @@
+"""A given list of documents: txt, CSV, JSONL or Parquet with a column of URIs, whose other columns pass through to the
+rows.
+
+Invariant: each row of the manifest ends as documents, or as an error that names the row; a row whose object is missing
+becomes a document with an empty etag, and so a failure. The manifest is read whole, once, so it may change or go while
+the job runs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.json
+import pyarrow.parquet as pq
+
+from ocrbatch.config import InputConfig
+from ocrbatch.errors import AccessDeniedError, NotFoundError, StorageError, UsageError
+from ocrbatch.records import Document
+from ocrbatch.schema import pages_schema
+from ocrbatch.sources import listing, members, patterns
+from ocrbatch.storage import Entry, Storage
+
+# A stat is one round trip of 10-50 ms, so 32 at a time are about 1,000 a second.
+_THREADS: Final = 32
+_CHUNK_ROWS: Final = 1024
+_OPEN_LISTS: Final = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """documents: in the manifest's order, to be read once. extra: the pass-through columns, keys of each
+    Document.extra.
+    """
+
+    documents: Iterator[Document]
+    extra: list[pa.Field]
+
+
+def read(config: InputConfig, storage: Storage) -> Manifest:
+    """Reads `config.manifest`; its format is told by its suffix.
+
+    txt: a URI a line; blank lines and those that begin with # are skipped. CSV: with a header; every column is a
+    string, an empty cell is "". JSONL: an object a line; types are those that pyarrow infers over the whole file (a
+    text that looks like a timestamp becomes one), a column of nulls is a string. Parquet: types are kept, dictionaries
+    become their values.
+
+    A URI may be relative to the manifest's folder. It is taken literally, a glob in it is none; it may name a file, an
+    archive or a folder (ending in a slash, where it isn't on disk), which stand for all that is in them, or one member
+    of an archive. include and exclude are compared with the path below the manifest's folder, or else with the whole
+    path; below a folder's row, with the path below that folder. The same document again, with equal columns, is passed
+    over.
+
+    Raises UsageError: no such file or an unknown suffix, a file that can't be parsed, no column `config.uri_column` or
+    one that isn't text, a column with the name of one of the output's, an empty URI, a document named twice with
+    different columns; the last two while the documents are read. Raises StorageError when storage fails.
+    """
+    if not config.manifest:
+        raise UsageError("no manifest was given", "Name it by input.manifest.")
+    name = config.manifest
+    try:
+        body = storage.read(name)
+    except NotFoundError as error:
+        raise UsageError(f"the manifest {name} does not exist", "Check the path.") from error
+    try:
+        table = _parse(name, body, config.uri_column)
+    except (pa.ArrowException, UnicodeDecodeError, OSError) as error:
+        cause = str(error).strip().splitlines() or [type(error).__name__]
+        raise UsageError(
+            f"the manifest {name} can't be read: {cause[0]}", "Check it as the format its suffix names."
+        ) from error
+    extra = _extra_fields(table.schema, config.uri_column, name)
+    return Manifest(_documents(table, extra, config, storage), extra)
+
+
+def _parse(name: str, body: bytes, uri_column: str) -> pa.Table:
+    suffix = name.lower().rsplit("/", 1)[-1].rpartition(".")[2]
+    if suffix == "txt":
+        lines = (line.strip() for line in body.decode("utf-8-sig").splitlines())
+        return pa.table({uri_column: pa.array([x for x in lines if x and not x.startswith("#")], pa.string())})
+    if suffix == "csv":
+        parse = pyarrow.csv.ParseOptions(newlines_in_values=True)
+        with pyarrow.csv.open_csv(io.BytesIO(body), parse_options=parse) as reader:
+            names = reader.schema.names
+        # Types guessed from the first rows would break on the later ones, and "007" is no number.
+        convert = pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False)
+        return pyarrow.csv.read_csv(io.BytesIO(body), parse_options=parse, convert_options=convert)
+    if suffix in ("jsonl", "ndjson"):
+        # One line must fit in a block.
+        return pyarrow.json.read_json(
+            io.BytesIO(body.removeprefix(b"\xef\xbb\xbf")), read_options=pyarrow.json.ReadOptions(block_size=16 << 20)
+        )
+    if suffix == "parquet":
+        return pq.read_table(pa.BufferReader(body))
+    raise UsageError(f"the manifest {name} has none of the known formats", "Name it .txt, .csv, .jsonl or .parquet.")
+
+
+def _extra_fields(schema: pa.Schema, uri_column: str, name: str) -> list[pa.Field]:
+    if uri_column not in schema.names:
+        found = ", ".join(schema.names)
+        raise UsageError(
+            f"the manifest {name} has no column {uri_column!r}; its columns: {found}", "Name it by input.uri_column."
+        )
+    twice = sorted({n for n in schema.names if schema.names.count(n) > 1})
+    if twice:
+        raise UsageError(f"the manifest {name} has more than one column {', '.join(twice)}", "Rename all but one.")
+    if not pa.types.is_string(uri_type := _kept(schema.field(uri_column).type)) and not pa.types.is_large_string(
+        uri_type
+    ):
+        raise UsageError(f"the manifest {name} has {uri_type} in its column {uri_column!r}, not text", "Make it text.")
+    extra = [pa.field(f.name, _kept(f.type)) for f in schema if f.name != uri_column]
+    try:
+        pages_schema(extra)
+    except ValueError as error:
+        raise UsageError(f"{name}: {error}", "Rename those columns of the manifest.") from error
+    return extra
+
+
+def _kept(kind: pa.DataType) -> pa.DataType:
+    if pa.types.is_dictionary(kind):
+        return _kept(kind.value_type)
+    return pa.string() if pa.types.is_null(kind) else kind
+
+
+def _rows(table: pa.Table, extra: list[pa.Field], uri_column: str, folder: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(URI, extra) of each row; raises UsageError for an empty URI."""
+    table = table.select([uri_column, *(f.name for f in extra)])
+    table = table.cast(pa.schema([pa.field(f.name, _kept(f.type)) for f in table.schema]))
+    number = 0
+    for batch in table.to_batches(max_chunksize=_CHUNK_ROWS):
+        for row in batch.to_pylist():
+            number += 1
+            uri = (row.pop(uri_column) or "").strip()
+            if not uri:
+                raise UsageError(f"row {number} of the manifest has no URI", "Fill it in, or take the row out.")
+            yield uri if "://" in uri or uri.startswith("/") else folder + uri, row
+
+
+def _documents(table: pa.Table, extra: list[pa.Field], config: InputConfig, storage: Storage) -> Iterator[Document]:
+    manifest = listing.absolute(config.manifest or "", storage)
+    folder = manifest[: manifest.rfind("/") + 1]
+    keep = patterns.Filter.of(config.include, config.exclude)
+    resolver = _Resolver(config, storage, keep, folder)
+    rows = _rows(table, extra, config.uri_column, folder)
+    seen: dict[str, bytes] = {}
+    with ThreadPoolExecutor(_THREADS) as pool:
+        while chunk := list(islice(rows, _CHUNK_ROWS)):
+            entries = pool.map(resolver.look, [uri for uri, _ in chunk])
+            for (uri, values), entry in zip(chunk, entries, strict=True):
+                digest = _digest(values)
+                for document in resolver.resolve(uri, entry):
+                    before = seen.setdefault(document.uri, digest)
+                    if before is digest:
+                        yield replace(document, extra=dict(values)) if values else document
+                    elif before != digest:
+                        raise UsageError(
+                            f"the manifest names {document.uri} twice, with different values in its other columns",
+                            "Leave one of the two rows.",
+                        )
+
+
+def _digest(values: Mapping[str, Any]) -> bytes:
+    # A fresh object each time: `is` tells this row's digest from an equal one of a row before.
+    return hashlib.blake2b(repr(values).encode("utf-8", "surrogatepass"), digest_size=16).digest()
+
+
+class _Resolver:
+    """Turns a row's URI into documents; keeps the member lists of the last few archives."""
+
+    def __init__(self, config: InputConfig, storage: Storage, keep: patterns.Filter, folder: str) -> None:
+        self._config, self._storage, self._keep, self._folder = config, storage, keep, folder
+        self._lists: OrderedDict[tuple[str, str], dict[str, Document]] = OrderedDict()
+
+    def look(self, uri: str) -> Entry | None:
+        """What is at the URI (for a member: at its archive's); None for nothing, or for a folder. Thread-safe."""
+        if uri.endswith("/"):
+            return None
+        try:
+            return self._storage.stat(members.split_member(uri)[0])
+        except (NotFoundError, AccessDeniedError):
+            return None  # fetching meets it again and gives the code
+        except StorageError:
+            if listing.is_folder(uri, self._storage):
+                return None
+            raise
+
+    def resolve(self, uri: str, entry: Entry | None) -> Iterator[Document]:
+        """The documents of one row, `include` and `exclude` applied."""
+        archive, member = members.split_member(uri)
+        if entry is None and listing.is_folder(uri, self._storage):
+            yield from listing.documents(
+                self._config.model_copy(update={"uris": (uri,), "manifest": None}), self._storage
+            )
+            return
+        where = listing.absolute(archive, self._storage)
+        if entry is None:
+            found = [Document(where if member is None else f"{where}!/{member}", "")]
+        else:
+            inside = self._inside(replace(entry, uri=where))
+            name = f"{where}!/{member}"
+            found = list(inside.values()) if member is None else [inside.get(name) or Document(name, "")]
+        for document in found:
+            if self._keep.keeps(self._path(document.uri)):
+                yield document
+
+    def _inside(self, entry: Entry) -> dict[str, Document]:
+        if not members.is_container(entry.uri):
+            return {d.uri: d for d in listing.expand(entry, self._config, self._storage)}
+        key = (entry.uri, entry.etag)
+        if key not in self._lists:
+            self._lists[key] = {d.uri: d for d in listing.expand(entry, self._config, self._storage)}
+            while len(self._lists) > _OPEN_LISTS:
+                self._lists.popitem(last=False)
+        self._lists.move_to_end(key)
+        return self._lists[key]
+
+    def _path(self, uri: str) -> str:
+        below = uri.removeprefix(self._folder)
+        return below.partition("://")[2] or below.lstrip("/")

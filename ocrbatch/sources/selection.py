@@ -1,0 +1,158 @@
+"""What is left to do: documents that are there, minus what the ledger holds. Pure.
+
+Invariant: every document that is listed is counted once, as work, complete, failed or ignored, and no page that the
+ledger holds, or that failed for good, is read again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import Literal, Protocol
+
+import pyarrow as pa
+
+from ocrbatch.records import Document
+from ocrbatch.schema import MANIFEST, extra_type
+
+
+class LedgerView(Protocol):
+    """What selection asks the ledger about one version of a document."""
+
+    def pages_held(self, uri: str, etag: str) -> tuple[int | None, Collection[int]]:
+        """(page_count, indexes of the pages that are committed); the count is None where no page of it was ever met."""
+
+    def failures(self, uri: str, etag: str) -> Mapping[int | None, tuple[int, bool]]:
+        """The last failure of each page, by index (None: the document as a whole), as (attempt, retryable)."""
+
+    def ignored(self, uri: str, etag: str) -> bool:
+        """Whether it was met and is no document, as its name says."""
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """A document to read. done: sorted indexes of pages that need no reading; attempt: of this run at it, from 1."""
+
+    document: Document
+    done: tuple[int, ...] = ()
+    attempt: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What becomes of one document. stays: open failures that this run doesn't repeat; held: pages committed."""
+
+    fate: Literal["left", "complete", "failed", "ignored"]
+    work: Work | None = None
+    stays: int = 0
+    held: int = 0
+
+
+@dataclass(slots=True)
+class Tally:
+    """Counts of documents: listed = left + complete + failed + ignored; and of rows: what was held and stays failed.
+
+    failed: left out because of failures that no run repeats. open_failures: such failures, those of documents with
+    other pages left included. pages_held: pages of listed documents that are committed.
+    """
+
+    listed: int = 0
+    left: int = 0
+    complete: int = 0
+    failed: int = 0
+    ignored: int = 0
+    open_failures: int = 0
+    pages_held: int = 0
+
+    def add(self, decision: Decision) -> None:
+        """Counts one document."""
+        self.listed += 1
+        self.left += decision.fate == "left"
+        self.complete += decision.fate == "complete"
+        self.failed += decision.fate == "failed"
+        self.ignored += decision.fate == "ignored"
+        self.open_failures += decision.stays
+        self.pages_held += decision.held
+
+
+def decide(
+    document: Document, state: LedgerView, attempts: int, wanted: Callable[[int], Collection[int]] = range
+) -> Decision:
+    """Decides on one document.
+
+    attempts: how often a page that failed for a passing reason is tried, over all runs. wanted: the page indexes to
+    read of a document with that many pages; all of them unless `documents.pages` selects some.
+
+    A failure that can't pass, or was tried often enough, stands: its page counts as done; if it is the whole
+    document's, the document is left out. A page that is held has no open failure.
+    """
+    if state.ignored(document.uri, document.etag):
+        return Decision("ignored")
+    count, held = state.pages_held(document.uri, document.etag)
+    failures = {i: f for i, f in state.failures(document.uri, document.etag).items() if i is None or i not in held}
+    again = {i: attempt for i, (attempt, retryable) in failures.items() if retryable and attempt < attempts}
+    stands = {i for i in failures if i not in again}
+    done = set(held) | {i for i in stands if i is not None}
+    if count is not None and (pages := wanted(count)) and done.issuperset(pages):
+        # All pages have their end, so a failure of the whole document (a worker that died, say) is past.
+        stays = len(stands - {None})
+        return Decision("failed" if stays else "complete", stays=stays, held=len(held))
+    if None in stands:
+        return Decision("failed", stays=len(failures), held=len(held))
+    work = Work(document, tuple(sorted(done)), 1 + max(again.values(), default=0))
+    return Decision("left", work, stays=len(stands), held=len(held))
+
+
+def select(
+    documents: Iterable[Document],
+    state: LedgerView,
+    attempts: int,
+    tally: Tally,
+    wanted: Callable[[int], Collection[int]] = range,
+) -> Iterator[Work]:
+    """The documents that are left, in the order given; a generator that counts each document in `tally` as it passes.
+
+    See `decide` for the rules and the arguments.
+    """
+    for document in documents:
+        decision = decide(document, state, attempts, wanted)
+        tally.add(decision)
+        if decision.work is not None:
+            yield decision.work
+
+
+def manifest_schema(extra: Sequence[pa.Field]) -> pa.Schema:
+    """MANIFEST, and the struct column `extra` where a manifest gave pass-through columns (Parquet has no empty
+    structs).
+    """
+    return MANIFEST.append(pa.field("extra", extra_type(list(extra)))) if extra else MANIFEST
+
+
+def manifest_batches(work: Iterable[Work], extra: Sequence[pa.Field], rows: int = 4096) -> Iterator[pa.RecordBatch]:
+    """The run's manifest in `manifest_schema(extra)`, `rows` documents a batch."""
+    schema, items = manifest_schema(extra), iter(work)
+    while chunk := list(islice(items, rows)):
+        documents = [w.document for w in chunk]
+        columns = {
+            "uri": [d.uri for d in documents],
+            "etag": [d.etag for d in documents],
+            "size": [d.size for d in documents],
+            "mtime": [d.mtime for d in documents],
+            "done": [w.done for w in chunk],
+            "attempt": [w.attempt for w in chunk],
+        }
+        arrays = [pa.array(columns[f.name], f.type) for f in MANIFEST]
+        if extra:
+            fields = list(extra_type(list(extra)))
+            children = [pa.array([d.extra.get(f.name) for d in documents], f.type) for f in fields]
+            arrays.append(pa.StructArray.from_arrays(children, fields=fields))
+        yield pa.RecordBatch.from_arrays(arrays, schema=schema)
+
+
+def read_manifest(batch: pa.RecordBatch | pa.Table) -> Iterator[Work]:
+    """The inverse of `manifest_batches`: rows of the run's manifest as work."""
+    for row in batch.to_pylist():
+        document = Document(row["uri"], row["etag"], row["size"], row["mtime"])
+        extra = row.get("extra")
+        yield Work(replace(document, extra=extra) if extra else document, tuple(row["done"]), row["attempt"])

@@ -1,0 +1,163 @@
+"""What all stages share: the row that travels between them, and the guard that turns exceptions into failure rows.
+
+Invariant: a stage gives one row for each row it takes (decoding: one a page), in order, whatever its work raises. This is the
+only module that catches broadly.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Final, TypeVar
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from ocrbatch.errors import FAILURE_CODES, DocumentError, OcrBatchError
+from ocrbatch.schema import MANIFEST, TIMESTAMP
+
+log = logging.getLogger(__name__)
+
+PAGE: Final = "page"
+FAILURE: Final = "failure"
+IGNORED: Final = "ignored"
+
+FAILURE_TYPE: Final = pa.struct(
+    [
+        ("code", pa.string()),
+        ("stage", pa.string()),
+        ("message", pa.string()),
+        ("remedy", pa.string()),
+        ("retryable", pa.bool_()),
+    ]
+)
+
+# What every row between two stages carries; a manifest's pass-through columns ride along as the struct `extra`.
+ROW: Final = pa.schema(
+    [
+        ("uri", pa.string()),
+        ("etag", pa.string()),
+        ("mtime", TIMESTAMP),
+        ("attempt", pa.int32()),
+        ("page_index", pa.int32()),  # null: the whole document
+        ("page_count", pa.int32()),  # null: unknown
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+        ("dpi", pa.float32()),
+        ("page_sha256", pa.string()),
+        ("outcome", pa.string()),  # page | failure | ignored
+        ("failure", FAILURE_TYPE),
+    ]
+)
+
+MAX_MESSAGE: Final = 500  # characters of an exception that go into a row
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def failure_row(error: DocumentError) -> dict[str, Any]:
+    """A DocumentError as a value of FAILURE_TYPE."""
+    code = error.code
+    return {
+        "code": code.code,
+        "stage": code.stage,
+        "message": str(error)[:MAX_MESSAGE],
+        "remedy": error.remedy,
+        "retryable": code.retryable,
+    }
+
+
+def guarded(
+    items: Sequence[Item], work: Callable[[Sequence[Item]], Sequence[Result]], code: str
+) -> list[Result | DocumentError]:
+    """Runs `work` over a batch; where it raises, halves the batch until the items at fault stand alone.
+
+    Sound because results don't depend on the batch. Errors that aren't an item's own (a config, a model) are raised.
+    """
+    if not items:
+        return []
+    try:
+        results = list(work(items))
+    except DocumentError as error:
+        if len(items) == 1:
+            return [error]
+    except OcrBatchError:
+        raise
+    except Exception as error:
+        if len(items) == 1:
+            log.warning("%s: %s: %s", code, type(error).__name__, error)
+            return [DocumentError(code, f"{FAILURE_CODES[code].cause} ({type(error).__name__}: {error})")]
+    else:
+        if len(results) != len(items):
+            raise RuntimeError(f"{code}: {len(items)} items gave {len(results)} results")
+        return list(results)
+    half = len(items) // 2
+    return guarded(items[:half], work, code) + guarded(items[half:], work, code)
+
+
+def binary_column(blobs: Iterable[NDArray[np.uint8] | None]) -> pa.Array:
+    """uint8 arrays of any shape as one large_binary column; a single array is not copied."""
+    flat = [None if b is None else np.ascontiguousarray(b).reshape(-1) for b in blobs]
+    sizes = [0 if f is None else f.size for f in flat]
+    offsets = np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)]).astype(np.int64)
+    filled = [f for f in flat if f is not None and f.size]
+    data = filled[0] if len(filled) == 1 else np.concatenate(filled) if filled else np.empty(0, np.uint8)
+    present = pa.array([f is not None for f in flat], pa.bool_()).buffers()[1]
+    return pa.Array.from_buffers(pa.large_binary(), len(flat), [present, pa.py_buffer(offsets), pa.py_buffer(data)])
+
+
+def bytes_at(column: pa.ChunkedArray, row: int) -> NDArray[np.uint8]:
+    """The blob of one row as a read-only view, not copied."""
+    return np.frombuffer(column[row].as_buffer(), np.uint8)
+
+
+class PageStage:
+    """Base of the stages that take pages and give, for each, values for the columns of `payload`.
+
+    A subclass sets `takes`, `payload` and `code` and writes `work`. Rows that are failures already pass by untouched.
+    """
+
+    takes: tuple[str, ...] = ()
+    """Columns of the stage before, read by `work` and left out of what this stage gives."""
+    payload: pa.Schema
+    code: str
+    """The failure code of a page whose `work` raises."""
+
+    def work(self, table: pa.Table, rows: Sequence[int]) -> Sequence[dict[str, Any]]:
+        """Values of `payload` for these rows of the table."""
+        raise NotImplementedError
+
+    def __call__(self, table: pa.Table) -> pa.Table:
+        """One block or batch of rows in, as many out."""
+        missing = {*ROW.names, *self.takes} - set(table.column_names)
+        if missing:
+            raise RuntimeError(f"{type(self).__name__} was given rows without {sorted(missing)}")
+        outcomes = table["outcome"].to_pylist()
+        rows = [i for i, outcome in enumerate(outcomes) if outcome == PAGE]
+        results = guarded(rows, lambda some: self.work(table, some), self.code)
+        failures = table["failure"].to_pylist()
+        values: list[dict[str, Any]] = [{} for _ in outcomes]
+        for row, result in zip(rows, results, strict=True):
+            if isinstance(result, DocumentError):
+                outcomes[row], failures[row] = FAILURE, failure_row(result)
+            else:
+                values[row] = result
+        kept = table.drop_columns(list(self.takes))
+        kept = kept.set_column(kept.schema.get_field_index("outcome"), ROW.field("outcome"), [outcomes])
+        kept = kept.set_column(
+            kept.schema.get_field_index("failure"), ROW.field("failure"), pa.array(failures, FAILURE_TYPE)
+        )
+        for field in self.payload:
+            column = [value.get(field.name) for value in values]
+            kept = kept.append_column(
+                field, binary_column(column) if pa.types.is_large_binary(field.type) else pa.array(column, field.type)
+            )
+        return kept
+
+
+def carried(table: pa.Table) -> list[str]:
+    """Names of the manifest's columns that go along with every page."""
+    names = [name for name in MANIFEST.names if name in ("uri", "etag", "mtime", "attempt")]
+    return [*names, "extra"] if "extra" in table.column_names else names

@@ -1,0 +1,121 @@
+"""Decode: documents of the run's manifest to pages, each a row with its pixels.
+
+A worker keeps one sandboxed decoder process and streams: one page is in its hands at a time, whatever the document's length. The
+next documents are fetched while one is decoded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Final
+
+import pyarrow as pa
+
+from ocrbatch.config import JobConfig
+from ocrbatch.documents.pages import iter_pages, parse_pages
+from ocrbatch.documents.passwords import candidates
+from ocrbatch.documents.sandbox import Sandbox
+from ocrbatch.errors import DocumentError
+from ocrbatch.records import Page, Pixels
+from ocrbatch.sources.fetching import fetch
+from ocrbatch.sources.patterns import named_otherwise
+from ocrbatch.sources.selection import Work, read_manifest
+from ocrbatch.stages.base import FAILURE, IGNORED, PAGE, ROW, binary_column, carried, failure_row
+from ocrbatch.storage import Storage
+
+IMAGE: Final = pa.field("image", pa.large_binary())  # H * W * 3 bytes, RGB, rows from the top
+
+FETCHES: Final = 4  # documents fetched ahead: hides an object store's latency, bounds the temporary files
+NO_DOCUMENT: Final = ("FILE_UNKNOWN", "FILE_EMPTY")
+
+
+class DecodeStage:
+    """One decode worker. Takes rows of the run's manifest, yields tables of `ROW` and `IMAGE`, one page each."""
+
+    def __init__(self, config: JobConfig) -> None:
+        self._config = config
+        self._storage = Storage(config.input.storage)
+        self._sandbox = Sandbox(config.documents)
+        self._pages = parse_pages(config.documents.pages)
+        self._folder = tempfile.TemporaryDirectory(prefix="ocrbatch-")
+        self._fetchers = ThreadPoolExecutor(FETCHES, thread_name_prefix="fetch")
+
+    def __call__(self, table: pa.Table) -> Iterator[pa.Table]:
+        """Pages of the documents, in order."""
+        waiting: deque[tuple[int, Work, Future[Path]]] = deque()
+        for row, work in enumerate(read_manifest(table)):
+            waiting.append((row, work, self._fetchers.submit(self._fetch, work)))
+            if len(waiting) >= FETCHES:
+                yield from self._document(table, *waiting.popleft())
+        while waiting:
+            yield from self._document(table, *waiting.popleft())
+
+    def _fetch(self, work: Work) -> Path:
+        config = self._config
+        folder = Path(self._folder.name)
+        return fetch(work.document, self._storage, folder, config.documents, config.input.bytes_column)
+
+    def _document(self, table: pa.Table, row: int, work: Work, fetching: Future[Path]) -> Iterator[pa.Table]:
+        source = table.slice(row, 1).select(carried(table))
+        try:
+            path = fetching.result()
+        except DocumentError as error:
+            yield _failed(source, None, None, error)
+            return
+        try:
+            for outcome in iter_pages(
+                self._sandbox,
+                path,
+                selection=self._pages,
+                passwords=candidates(self._config.documents.passwords, work.document.uri),
+                skip=frozenset(work.done),
+            ):
+                if isinstance(outcome, Page):
+                    yield _page(source, outcome)
+                elif outcome.error.code.code in NO_DOCUMENT and named_otherwise(work.document.uri):
+                    yield _row(source, outcome=IGNORED)
+                else:
+                    yield _failed(source, outcome.page_index, outcome.page_count, outcome.error)
+        finally:
+            if path.is_relative_to(self._folder.name):
+                path.unlink(missing_ok=True)
+
+
+def page_sha256(image: Pixels) -> str:
+    """SHA-256 of a page's size and pixels: equal for equal pictures, whatever file they came from."""
+    digest = hashlib.sha256(b"%d %d\n" % image.shape[:2])
+    digest.update(image)
+    return digest.hexdigest()
+
+
+def _page(source: pa.Table, page: Page) -> pa.Table:
+    height, width = page.image.shape[:2]
+    return _row(
+        source,
+        image=page.image,
+        outcome=PAGE,
+        page_index=page.page_index,
+        page_count=page.page_count,
+        width=width,
+        height=height,
+        dpi=page.dpi,
+        page_sha256=page_sha256(page.image),
+    )
+
+
+def _failed(source: pa.Table, index: int | None, count: int | None, error: DocumentError) -> pa.Table:
+    return _row(source, outcome=FAILURE, page_index=index, page_count=count, failure=failure_row(error))
+
+
+def _row(source: pa.Table, image: Pixels | None = None, **values: Any) -> pa.Table:
+    """One row: what the document carries, these values, and the pixels without a copy."""
+    given = [name for name in ROW.names if name not in source.column_names]
+    row = pa.table([pa.array([values.get(name)], ROW.field(name).type) for name in given], names=given)
+    for name in source.column_names:
+        row = row.append_column(source.schema.field(name), source[name])
+    return row.append_column(IMAGE, binary_column([image]))

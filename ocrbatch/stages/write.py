@@ -1,0 +1,190 @@
+"""Write: finished rows to one staged file for each kind and partition, which the driver then commits.
+
+Stateless: a retried task writes other files under other names, and the ledger admits each page once.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ocrbatch.config import JobConfig
+from ocrbatch.schema import FAILURES, PAGES, SCHEMA_VERSION, pages_schema
+from ocrbatch.sinks.layout import Kind, hive_partition
+from ocrbatch.sinks.log import Part, part_from_json, part_to_json
+from ocrbatch.sinks.parquet import stage
+from ocrbatch.stages.base import FAILURE, IGNORED, PAGE
+from ocrbatch.storage import Storage
+
+RESULT: Final = pa.schema([("result", pa.string())])
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What one write task did: the parts it staged, the files that are no documents, and counts for the progress line."""
+
+    parts: tuple[Part, ...] = ()
+    ignored: tuple[tuple[str, str], ...] = ()
+    pages: int = 0
+    lines: int = 0
+    blank: int = 0
+    failures: tuple[dict[str, Any], ...] = ()
+
+    def encode(self) -> pa.Table:
+        """As the one row of RESULT that travels to the driver."""
+        tree = {
+            "parts": [part_to_json(part) for part in self.parts],
+            "ignored": self.ignored,
+            "pages": self.pages,
+            "lines": self.lines,
+            "blank": self.blank,
+            "failures": self.failures,
+        }
+        return pa.table([[json.dumps(tree)]], schema=RESULT)
+
+    @classmethod
+    def decode(cls, table: pa.Table) -> Iterator[Written]:
+        """The inverse of `encode`, for every row of a table."""
+        for text in table["result"].to_pylist():
+            tree = json.loads(text)
+            yield cls(
+                tuple(part_from_json(part) for part in tree["parts"]),
+                tuple((uri, etag) for uri, etag in tree["ignored"]),
+                tree["pages"],
+                tree["lines"],
+                tree["blank"],
+                tuple(tree["failures"]),
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class WriteStage:
+    """The write task of one run. `models` are the official names of the weights that were used."""
+
+    config: JobConfig
+    epoch: int
+    run_id: str
+    fingerprint: str
+    models: tuple[str, ...]
+    run_date: date
+
+    def __call__(self, table: pa.Table) -> pa.Table:
+        """Stages a block of finished rows and says so."""
+        outcome = table["outcome"]
+        pages = table.filter(pc.equal(outcome, PAGE))
+        failed = table.filter(pc.equal(outcome, FAILURE))
+        ignored = table.filter(pc.equal(outcome, IGNORED))
+        storage = Storage(self.config.output.storage)
+        parts = [
+            self._stage(storage, self._page_rows(rows), "pages", partition)
+            for partition, rows in self._partitioned(pages)
+        ]
+        if failed.num_rows:
+            parts.append(self._stage(storage, self._failure_rows(failed), "failures", "", _page_counts(failed)))
+        lines = pc.list_value_length(pages["texts"]).to_pylist() if pages.num_rows else []
+        return Written(
+            tuple(parts),
+            tuple(zip(ignored["uri"].to_pylist(), ignored["etag"].to_pylist(), strict=True)),
+            pages.num_rows,
+            sum(lines),
+            lines.count(0),
+            tuple(_examples(failed)),
+        ).encode()
+
+    def _stage(
+        self,
+        storage: Storage,
+        rows: pa.Table,
+        kind: Kind,
+        partition: str,
+        page_counts: dict[tuple[str, str], int] | None = None,
+    ) -> Part:
+        output = self.config.output
+        return stage(
+            storage,
+            output.uri,
+            self.epoch,
+            rows,
+            kind,
+            partition=partition,
+            page_counts=page_counts,
+            level=output.compression_level,
+        )
+
+    def _partitioned(self, pages: pa.Table) -> Iterator[tuple[str, pa.Table]]:
+        if not pages.num_rows:
+            return
+        names = [partition(uri, self.config.output.partition_by, self.run_date) for uri in pages["uri"].to_pylist()]
+        for name in Counter(names):
+            yield name, pages.filter(pa.array([other == name for other in names]))
+
+    def _page_rows(self, rows: pa.Table) -> pa.Table:
+        extra = list(rows.schema.field("extra").type) if "extra" in rows.column_names else []
+        constant = {
+            "status": "ok",
+            "fingerprint": self.fingerprint,
+            "models": list(self.models),
+            "schema_version": SCHEMA_VERSION,
+            "run_id": self.run_id,
+        }
+        columns = []
+        for field in PAGES:
+            if field.name in constant:
+                column: Any = pa.array([constant[field.name]] * rows.num_rows, field.type)
+            elif field.name == "document_mtime":
+                column = rows["mtime"]
+            elif field.name in rows.column_names:
+                column = rows[field.name].cast(field.type)
+            else:
+                column = pa.nulls(rows.num_rows, field.type)
+            columns.append(column)
+        columns += [pc.struct_field(rows["extra"], field.name) for field in extra]
+        return pa.table(columns, schema=pages_schema(extra))
+
+    def _failure_rows(self, rows: pa.Table) -> pa.Table:
+        constant = {"run_id": self.run_id, "fingerprint": self.fingerprint}
+        columns = []
+        for field in FAILURES:
+            if field.name in constant:
+                column: Any = pa.array([constant[field.name]] * rows.num_rows, field.type)
+            elif field.name in rows.column_names:
+                column = rows[field.name].cast(field.type)
+            else:
+                column = pc.struct_field(rows["failure"], field.name)
+            columns.append(column)
+        return pa.table(columns, schema=FAILURES)
+
+
+def partition(uri: str, rule: str | None, run_date: date) -> str:
+    """The hive partition of a document's rows: '' where none is asked for.
+
+    rule: `run_date`, or a regular expression whose named groups are searched in the URI; a group that isn't found is Hive's null.
+    """
+    if rule is None:
+        return ""
+    if rule == "run_date":
+        return hive_partition({"run_date": run_date.isoformat()})
+    pattern = re.compile(rule)
+    found = pattern.search(uri)
+    return hive_partition({name: found[name] if found else None for name in pattern.groupindex})
+
+
+def _page_counts(failed: pa.Table) -> dict[tuple[str, str], int]:
+    columns = (failed[name].to_pylist() for name in ("uri", "etag", "page_count"))
+    return {(uri, etag): count for uri, etag, count in zip(*columns, strict=True) if count is not None}
+
+
+def _examples(failed: pa.Table) -> Iterator[dict[str, Any]]:
+    """The failures as the summary shows them."""
+    for uri, index, failure in zip(
+        failed["uri"].to_pylist(), failed["page_index"].to_pylist(), failed["failure"].to_pylist(), strict=True
+    ):
+        yield {"uri": uri, "page_index": index, **failure}

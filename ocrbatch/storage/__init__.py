@@ -1,0 +1,11 @@
+"""Object storage and disks behind one class; the only room that imports fsspec.
+
+Invariants: nobody ever sees a half-written object; a create-if-absent has exactly one winner, who knows it even when
+the reply was lost; a message never holds a credential or a signed query string. Disk and S3 are written, any fsspec
+scheme is read.
+"""
+
+from ocrbatch.storage.store import Storage
+from ocrbatch.storage.uris import Entry, glob_regex, join, local_path, redact, scheme
+
+__all__ = ["Entry", "Storage", "glob_regex", "join", "local_path", "redact", "scheme"]

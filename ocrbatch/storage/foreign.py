@@ -1,0 +1,138 @@
+"""Every other fsspec scheme (http, memory, gs, abfs, sftp ...), as input.
+
+Invariant: reads only. An entry's etag changes with the content as far as the scheme tells: its checksum, else time and
+size.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Generator, Iterator
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any, Final
+
+import aiohttp
+import fsspec
+from fsspec.registry import known_implementations
+
+from ocrbatch.config import StorageConfig
+from ocrbatch.errors import UsageError
+from ocrbatch.storage.backend import Retry
+from ocrbatch.storage.uris import HTTP, Entry, scheme
+
+CHUNK: Final = 1 << 20
+_CHECKSUMS: Final = ("ETag", "etag", "md5Hash", "md5", "content_md5", "Content-MD5", "checksum", "sha256")
+_TIMES: Final = ("LastModified", "last_modified", "Last-Modified", "mtime", "modified", "updated", "created")
+
+
+class Foreign:
+    """The `Backend` of one fsspec file system. Raises UsageError when the scheme is unknown or its package absent."""
+
+    errors: tuple[type[Exception], ...] = (Exception,)  # those of fsspec's thirty packages have no closer common base
+
+    def __init__(self, name: str, config: StorageConfig) -> None:
+        options: dict[str, Any] = {"use_listings_cache": False, "skip_instance_cache": True}
+        if name in HTTP:
+            timeout = aiohttp.ClientTimeout(sock_connect=min(config.timeout, 10.0), sock_read=config.timeout)
+            options["client_kwargs"] = {"timeout": timeout}
+        self.scheme = name
+        try:
+            self.fs = fsspec.filesystem(name, **(options | config.options))
+        except ImportError:
+            advice = known_implementations.get(name, {}).get("err", "Install the package of this scheme.")
+            raise UsageError(f"{name}:// needs a package that is not installed", str(advice)) from None
+        except ValueError as error:
+            if "Protocol not known" not in str(error):
+                raise
+            remedy = "Give a path, s3://, https://, or another scheme of fsspec."
+            raise UsageError(f"{name}:// is no known scheme", remedy) from None
+
+    def path(self, uri: str) -> str:
+        """The URI as fsspec's methods take it."""
+        return str(self.fs._strip_protocol(uri))
+
+    def stat(self, uri: str) -> Entry:
+        """What the scheme tells of one file."""
+        found = self.fs.info(self.path(uri))
+        if found.get("type") == "directory":
+            raise FileNotFoundError(uri)
+        return entry_of(uri, found)
+
+    def walk(self, uri: str, retry: Retry) -> Iterator[Entry]:
+        """Every file at or below the URI; of http(s), which has no folders, the file itself, or an error."""
+        if self.scheme in HTTP:
+            yield retry(lambda: self.stat(uri))
+            return
+        root = self.path(uri)
+        try:
+            found = retry(lambda: self.fs.find(root, detail=True))
+        except FileNotFoundError:
+            return
+        base = uri.rstrip("/") if scheme(uri.rstrip("/")) else uri
+        named = ((base + path.removeprefix(root.rstrip("/")), item) for path, item in found.items())
+        yield from sorted(
+            (entry_of(name, item) for name, item in named if item.get("type", "file") == "file"),
+            key=lambda entry: entry.uri,
+        )
+
+    def find(self, prefix: str, folders: re.Pattern[str], retry: Retry) -> Iterator[Entry]:
+        """Every file below the last folder that `prefix` names whole."""
+        yield from self.walk(prefix[: prefix.rfind("/") + 1], retry)
+
+    def read(self, uri: str, start: int | None = None, end: int | None = None) -> bytes:
+        """Bytes [start, end)."""
+        return bytes(self.fs.cat_file(self.path(uri), start=start, end=end))
+
+    def open(self, uri: str, deadline: float | None) -> tuple[int | None, Generator[bytes]]:
+        """(length if known, chunks) of a file."""
+        options = {"block_size": 0} if self.scheme in HTTP else {}  # 0: one streamed GET, which needs no range requests
+        file = self.fs.open(self.path(uri), "rb", **options)
+        size = getattr(file, "size", None)
+        return size if isinstance(size, int) else None, _chunks(file)
+
+    def put(self, uri: str, body: bytes) -> None:
+        """Refused."""
+        raise _read_only(uri)
+
+    def create(self, uri: str, body: bytes) -> None:
+        """Refused."""
+        raise _read_only(uri)
+
+    def delete(self, uri: str) -> None:
+        """Refused."""
+        raise _read_only(uri)
+
+
+def _read_only(uri: str) -> UsageError:
+    return UsageError(f"{scheme(uri)}:// can be read, not written", "Give a folder on disk or an s3:// prefix.")
+
+
+def _chunks(file: Any) -> Generator[bytes]:
+    with file:
+        while chunk := file.read(CHUNK):
+            yield bytes(chunk)
+
+
+def entry_of(uri: str, found: dict[str, Any]) -> Entry:
+    """An Entry from fsspec's free-form dictionary; each scheme names the same things otherwise."""
+    size = found.get("size")
+    mtime = next((when for key in _TIMES if (when := _time(found.get(key))) is not None), None)
+    checksum = next((str(found[key]) for key in _CHECKSUMS if found.get(key)), None)
+    etag = checksum or f"{mtime.isoformat() if mtime else ''}-{'' if size is None else size}"
+    return Entry(uri, None if size is None else int(size), mtime, etag.removeprefix("W/").strip('"'))
+
+
+def _time(value: Any) -> datetime | None:
+    if isinstance(value, int | float):
+        return datetime.fromtimestamp(value, UTC)
+    if isinstance(value, str):
+        for parse in (datetime.fromisoformat, parsedate_to_datetime):
+            try:
+                value = parse(value)
+                break
+            except ValueError:
+                continue
+    if not isinstance(value, datetime):
+        return None
+    return value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)

@@ -1,0 +1,238 @@
+"""S3 through s3fs, one request at a time: listing, reading, one-shot and conditional writing.
+
+Invariant: an object is written by a single PUT, so it is there whole or not at all (fsspec's `open("wb")`, never used,
+publishes a partial object when an exception closes the file). botocore's and s3fs's own repetitions are turned off.
+"""
+
+from __future__ import annotations
+
+import http.client
+import re
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator
+from datetime import UTC
+from typing import Any, Final
+
+import aiohttp
+import fsspec
+from aiobotocore.credentials import (  # type: ignore[import-untyped]
+    AioAssumeRoleCredentialFetcher,
+    AioDeferredRefreshableCredentials,
+)
+from aiobotocore.session import AioSession  # type: ignore[import-untyped]
+from botocore.exceptions import BotoCoreError, ClientError  # type: ignore[import-untyped]
+from botocore.parsers import ResponseParserError  # type: ignore[import-untyped]
+from fsspec.asyn import sync
+from pydantic import SecretStr
+
+from ocrbatch.config import StorageConfig
+from ocrbatch.storage.backend import Retry
+from ocrbatch.storage.faults import ShortBodyError, http_status, is_denied, is_missing
+from ocrbatch.storage.uris import Entry, scheme, split_bucket
+
+CHUNK: Final = 1 << 20  # bytes
+PAGE = 1000  # keys a listing request, the most that S3 gives
+_CONNECTIONS: Final = 64
+
+
+def s3fs_options(config: StorageConfig) -> dict[str, Any]:
+    """What the config means in s3fs's words.
+
+    Only what is set is passed on; the rest comes from FSSPEC_S3_* and AWS_*, as usual. A side with a key of its own
+    takes no credential from there: a foreign session token beside it would make it invalid.
+    """
+    given = dict(config.options)
+    variables = fsspec.config.conf.get("s3", {})  # of FSSPEC_S3_*; fsspec itself doesn't merge what is nested
+    region = {"region_name": config.region} if config.region else {}
+    options: dict[str, Any] = {
+        "use_listings_cache": False,
+        "skip_instance_cache": True,
+        "client_kwargs": variables.get("client_kwargs", {}) | region | given.pop("client_kwargs", {}),
+        "config_kwargs": {
+            "connect_timeout": min(config.timeout, 10.0),
+            "read_timeout": config.timeout,
+            "max_pool_connections": _CONNECTIONS,
+            "retries": {"total_max_attempts": 1},
+        }
+        | variables.get("config_kwargs", {})
+        | given.pop("config_kwargs", {}),
+    }
+    if config.endpoint_url:
+        options["endpoint_url"] = config.endpoint_url
+    if config.role_arn:
+        # The session holds the credentials; a key beside it would be taken in its place.
+        return (
+            options
+            | given
+            | {"session": RoleSession(config), "key": None, "secret": None, "token": None, "anon": False}
+        )
+    if config.anon:
+        options["anon"] = True
+    if config.profile:
+        options["profile"] = config.profile
+    if config.key is not None:
+        options |= {"key": _plain(config.key), "secret": _plain(config.secret), "token": _plain(config.token)}
+        options["anon"] = False
+    return options | given
+
+
+def _plain(secret: SecretStr | None) -> str | None:
+    return None if secret is None else secret.get_secret_value()
+
+
+class RoleSession(AioSession):  # type: ignore[misc]
+    """A session with the credentials of `config.role_arn`, renewed before they expire. Pickles as its config."""
+
+    def __init__(self, config: StorageConfig) -> None:
+        super().__init__()
+        self._storage_config = config
+        self._role_credentials: Any = None
+        self._source = AioSession(profile=config.profile) if config.profile else AioSession()
+        if config.key is not None:
+            self._source.set_credentials(_plain(config.key), _plain(config.secret), _plain(config.token))
+
+    def __reduce__(self) -> tuple[Callable[[StorageConfig], RoleSession], tuple[StorageConfig]]:
+        return RoleSession, (self._storage_config,)
+
+    async def get_credentials(self) -> Any:
+        """The role's credentials. Their first use asks STS: at the config's endpoint if it names one, else AWS's."""
+        if self._role_credentials is None:
+            config = self._storage_config
+            place = {"endpoint_url": config.endpoint_url, "region_name": config.region}
+
+            def client(service: str, **keys: Any) -> Any:
+                return self._source.create_client(service, **{k: v for k, v in place.items() if v}, **keys)
+
+            fetcher = AioAssumeRoleCredentialFetcher(
+                client_creator=client,
+                source_credentials=await self._source.get_credentials(),
+                role_arn=config.role_arn,
+                extra_args={"RoleSessionName": "ocrbatch"},
+            )
+            self._role_credentials = AioDeferredRefreshableCredentials(fetcher.fetch_credentials, "assume-role")
+        return self._role_credentials
+
+
+class S3:
+    """The `Backend` of s3://, s3a:// and s3n://."""
+
+    errors: tuple[type[Exception], ...] = (
+        OSError,  # s3fs's translation of S3's error codes
+        ValueError,  # an endpoint that is no URL
+        ClientError,
+        BotoCoreError,
+        ResponseParserError,
+        aiohttp.ClientError,
+        http.client.HTTPException,
+    )
+
+    def __init__(self, config: StorageConfig) -> None:
+        self.fs = fsspec.filesystem("s3", **s3fs_options(config))
+        self.fs.retries = 1  # s3fs's word for: one attempt
+
+    def stat(self, uri: str) -> Entry:
+        """HEAD."""
+        bucket, key = split_bucket(uri)
+        if not key or key.endswith("/"):
+            raise FileNotFoundError(uri)
+        head = self.fs.call_s3("head_object", Bucket=bucket, Key=key)
+        return Entry(uri, int(head["ContentLength"]), head["LastModified"].astimezone(UTC), head["ETag"].strip('"'))
+
+    def walk(self, uri: str, retry: Retry) -> Iterator[Entry]:
+        """The object itself, then those below it; both can exist."""
+        _, key = split_bucket(uri)
+        denied: Exception | None = None
+        if key and not key.endswith("/"):
+            try:
+                yield retry(lambda: self.stat(uri))
+            except self.errors as error:
+                if is_denied(error):  # a policy may allow listing alone
+                    denied = error
+                elif not is_missing(error):
+                    raise
+        empty = True
+        for entry in self._sorted(uri.rstrip("/") + "/", retry):
+            empty = False
+            yield entry
+        if denied is not None and empty:
+            raise denied
+
+    def find(self, prefix: str, folders: re.Pattern[str], retry: Retry) -> Iterable[Entry]:
+        """Every object whose key starts with the prefix's."""
+        return self._sorted(prefix, retry)
+
+    def _sorted(self, prefix: str, retry: Retry) -> Iterable[Entry]:
+        # Not every server lists in byte order (SeaweedFS goes folder by folder), so a listing is held (0.5 KB an
+        # object) and sorted; a key that two pages name is one object.
+        found = {entry.uri: entry for entry in self._pages(prefix, retry)}
+        return (found[uri] for uri in sorted(found))  # order of code points, which UTF-8 keeps as byte order
+
+    def _pages(self, prefix: str, retry: Retry) -> Iterator[Entry]:
+        bucket, start = split_bucket(prefix)
+        root = f"{prefix[: len(scheme(prefix))]}://{bucket}/"
+        request: dict[str, Any] = {"Bucket": bucket, "Prefix": start, "MaxKeys": PAGE}
+        while True:
+            page = retry(lambda: self.fs.call_s3("list_objects_v2", **request))
+            for item in page.get("Contents", ()):
+                if not item["Key"].endswith("/"):  # a folder's marker
+                    mtime, etag = item["LastModified"].astimezone(UTC), item["ETag"].strip('"')
+                    yield Entry(root + item["Key"], int(item["Size"]), mtime, etag)
+            if not page.get("IsTruncated"):
+                return
+            request["ContinuationToken"] = page["NextContinuationToken"]
+
+    def read(self, uri: str, start: int | None = None, end: int | None = None) -> bytes:
+        """GET, the length checked."""
+        bucket, key = split_bucket(uri)
+        if start == end == 0 or (start is not None and end is not None and start >= end):
+            return b""
+        span = {} if not start and end is None else {"Range": http_range(start, end)}
+        try:
+            reply = self.fs.call_s3("get_object", Bucket=bucket, Key=key, **span)
+        except OSError as error:
+            if span and http_status(error)[0] == 416:  # the range begins at or behind the object's end
+                return b""
+            raise
+        body: bytes = sync(self.fs.loop, reply["Body"].read)
+        if len(body) != reply["ContentLength"]:
+            raise ShortBodyError(f"{len(body)} bytes came of {reply['ContentLength']}")
+        return body
+
+    def open(self, uri: str, deadline: float | None) -> tuple[int, Generator[bytes]]:
+        """GET, the body left to the iterator."""
+        bucket, key = split_bucket(uri)
+        reply = self.fs.call_s3("get_object", Bucket=bucket, Key=key, timeout=_remaining(deadline))
+        return int(reply["ContentLength"]), self._chunks(reply["Body"], deadline)
+
+    def _chunks(self, body: Any, deadline: float | None) -> Generator[bytes]:
+        try:
+            while chunk := sync(self.fs.loop, body.read, CHUNK, timeout=_remaining(deadline)):
+                yield chunk
+        finally:
+            self.fs.loop.call_soon_threadsafe(body.close)
+
+    def put(self, uri: str, body: bytes) -> None:
+        """PUT, at most 5 GiB."""
+        bucket, key = split_bucket(uri)
+        self.fs.call_s3("put_object", Bucket=bucket, Key=key, Body=body)
+
+    def create(self, uri: str, body: bytes) -> None:
+        """PUT with `If-None-Match: *`, which fails with 412 or 409 where the key is taken."""
+        bucket, key = split_bucket(uri)
+        self.fs.call_s3("put_object", Bucket=bucket, Key=key, Body=body, IfNoneMatch="*")
+
+    def delete(self, uri: str) -> None:
+        """DELETE; no error where there is no such object."""
+        bucket, key = split_bucket(uri)
+        self.fs.call_s3("delete_object", Bucket=bucket, Key=key)
+
+
+def http_range(start: int | None, end: int | None) -> str:
+    """The Range header for the non-empty slice [start, end); a negative start needs end None."""
+    if start is not None and start < 0:
+        return f"bytes={start}"
+    return f"bytes={start or 0}-{'' if end is None else end - 1}"
+
+
+def _remaining(deadline: float | None) -> float | None:
+    return None if deadline is None else max(0.01, deadline - time.monotonic())

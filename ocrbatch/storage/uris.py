@@ -1,0 +1,156 @@
+"""URIs as strings: schemes, joining, globs, redaction. Pure, but that `local_path` asks the disk how to read a `%`.
+
+Invariant: a path of this disk has one spelling, absolute and without `..`, so that (uri, etag) names the same document
+from whatever folder a run is started.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+from urllib.parse import quote_from_bytes, unquote_to_bytes, urlsplit, urlunsplit
+
+_SCHEME: Final = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*)://")
+_MAGIC: Final = re.compile(r"[*?\[]")
+_URL: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s'\"<>]+")
+LOCAL: Final = frozenset({"", "file", "local"})
+S3: Final = frozenset({"s3", "s3a", "s3n"})
+HTTP: Final = frozenset({"http", "https"})
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A file or object as listed.
+
+    uri: absolute path on disk, else the full URI. size: bytes, None where the server doesn't tell. mtime: UTC.
+    etag: changes with the content: S3's ETag without quotes; on disk `{mtime in ns}-{size}`.
+    """
+
+    uri: str
+    size: int | None
+    mtime: datetime | None
+    etag: str
+
+
+def scheme(uri: str) -> str:
+    """The lower-case scheme of a URI; "" for a plain path."""
+    found = _SCHEME.match(uri)
+    return found[1].lower() if found else ""
+
+
+def local_path(uri: str) -> Path | None:
+    """The absolute path that a plain path or a `file://` URI names; None for every other scheme.
+
+    `file://` URIs may be percent-encoded; a file that really has the per cent signs in its name is preferred.
+    """
+    if scheme(uri) not in LOCAL:
+        return None
+    name = uri
+    if found := _SCHEME.match(uri):
+        name = "/" + uri[found.end() :].removeprefix("localhost/").lstrip("/")
+        if "%" in name and not os.path.lexists(name):
+            name = os.fsdecode(unquote_to_bytes(name))
+    return Path(os.path.abspath(name))  # noqa: PTH100 - resolve() would follow symlinks, and so rename documents
+
+
+def local_uri(path: str) -> str:
+    """A path of this disk as a URI: itself, or percent-encoded after `file://` where the name isn't valid UTF-8."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return "file://" + quote_from_bytes(os.fsencode(path))
+    return path
+
+
+def split_bucket(uri: str) -> tuple[str, str]:
+    """(bucket, key) of an `s3://` URI; the key is taken literally, `?`, `#` and `%` included."""
+    bucket, _, key = uri[len(scheme(uri)) + 3 :].partition("/")
+    return bucket, key
+
+
+def join(uri: str, *parts: str) -> str:
+    """`uri/part/part`, whatever slashes the ends of each have."""
+    cleaned = [piece for piece in (part.strip("/") for part in parts) if piece]
+    if not cleaned:
+        return uri
+    base = uri.rstrip("/")
+    if not base or base.endswith(":"):  # "", "/", "s3://", "file:///": these slashes are no separators
+        return uri + "/".join(cleaned)
+    return "/".join([base, *cleaned])
+
+
+def redact(uri: str) -> str:
+    """The URI without its user part and its query string, which may hold credentials.
+
+    Names on disk and S3 have neither, so theirs stay as they are.
+    """
+    if scheme(uri) in LOCAL | S3:
+        return uri
+    try:
+        parts = urlsplit(uri)
+    except ValueError:
+        return uri.split("?", 1)[0]
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+
+
+def redact_text(text: str) -> str:
+    """A free text, every URL in it redacted."""
+    return _URL.sub(lambda match: redact(match[0]), text)
+
+
+def has_magic(uri: str) -> bool:
+    """Whether a URI has glob characters; in http URLs they mean something else."""
+    return scheme(uri) not in HTTP and _MAGIC.search(uri) is not None
+
+
+def before_magic(text: str) -> str:
+    """What stands before the first glob character."""
+    found = _MAGIC.search(text)
+    return text[: found.start()] if found else text
+
+
+def glob_regex(pattern: str, *, whole_folders: bool = False) -> re.Pattern[str]:
+    """Compile a glob over a `/`-separated path.
+
+    `*` and `?` stay inside one name, `**` crosses folders (`a/**/b` also matches `a/b`), `[a-z]` and `[!a-z]` are sets.
+    whole_folders: what lies below a matching folder matches too, as when a shell expands the pattern.
+    """
+    return re.compile(f"(?s:{_translated(pattern)}{'(?:/.*)?' if whole_folders else ''})\\Z")
+
+
+def glob_folders(pattern: str) -> re.Pattern[str]:
+    """The folders in or below which `glob_regex(pattern, whole_folders=True)` may match: all others need no visit."""
+    names = pattern.split("/")
+    deepest = next((i for i, name in enumerate(names) if "**" in name), len(names))
+    regex = "(?:/.*)?"
+    for i in reversed(range(deepest)):
+        step = _translated(names[i]) + regex
+        regex = step if i == 0 else f"(?:/{step})?"
+    return re.compile(f"(?s:{regex if deepest else '.*'})\\Z")
+
+
+def _translated(pattern: str) -> str:
+    out, i = [], 0
+    while i < len(pattern):
+        char = pattern[i]
+        if pattern.startswith("**/", i) and (i == 0 or pattern[i - 1] == "/"):
+            out.append("(?:.*/)?")
+            i += 3
+        elif pattern.startswith("**", i):
+            out.append(".*")
+            i += 2
+        elif char in "*?":
+            out.append("[^/]*" if char == "*" else "[^/]")
+            i += 1
+        elif char == "[" and (end := pattern.find("]", i + (3 if pattern.startswith("[!", i) else 2))) > 0:
+            members = re.sub(r"([\\\[\]^&~|])", r"\\\1", pattern[i + 1 : end])
+            out.append(f"(?!/)[{'^' + members[1:] if members.startswith('!') else members}]")
+            i = end + 1
+        else:
+            out.append(re.escape(char))
+            i += 1
+    return "".join(out)

@@ -1,0 +1,50 @@
+"""Fixtures for all rooms: real S3 servers, and an environment without the developer's own credentials."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+from servers import MotoServer, S3Server, SeaweedServer
+
+
+def pytest_configure() -> None:
+    """Keep the machine's own cloud settings, and its proxies, out of the tests."""
+    for name in [name for name in os.environ if name.startswith(("AWS_", "FSSPEC_"))]:
+        del os.environ[name]
+    os.environ |= {
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        "NO_PROXY": "127.0.0.1,localhost",
+        "no_proxy": "127.0.0.1,localhost",
+    }
+
+
+@pytest.fixture(scope="session")
+def seaweed() -> Iterator[SeaweedServer]:
+    """A running SeaweedFS; take a fresh `bucket()` for each test."""
+    server = SeaweedServer()
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture(scope="session")
+def moto_s3() -> Iterator[MotoServer]:
+    """A running moto (S3 and STS)."""
+    server = MotoServer()
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def s3_env(seaweed: SeaweedServer, monkeypatch: pytest.MonkeyPatch) -> S3Server:
+    """SeaweedFS, with the AWS_* variables pointing to it, as a user would set them."""
+    for name, value in seaweed.variables().items():
+        monkeypatch.setenv(name, value)
+    return seaweed

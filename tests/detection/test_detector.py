@@ -1,0 +1,84 @@
+"""The detector around an engine that sees ink: what goes in and out, and which pages share a batch."""
+
+import numpy as np
+import pytest
+
+from ocrbatch.config import DetectionConfig
+from ocrbatch.detection.detector import Detector
+
+
+class InkEngine:
+    """Calls every dark pixel text. Remembers the shapes it was given."""
+
+    def __init__(self):
+        self.shapes = []
+
+    def run(self, pixels):
+        assert pixels.dtype == np.uint8 and pixels.flags.c_contiguous
+        self.shapes.append(pixels.shape)
+        return ((pixels.max(axis=3) < 128).astype(np.float32),)
+
+
+def page(height, width, *lines):
+    image = np.full((height, width, 3), 255, np.uint8)
+    for x, y, w, h in lines:
+        image[y : y + h, x : x + w] = 0
+    return image
+
+
+def boxes(regions):
+    return [[*region.polygon.min(axis=0).tolist(), *region.polygon.max(axis=0).tolist()] for region in regions]
+
+
+def test_regions_are_the_pages_in_reading_order():
+    image = page(320, 640, (400, 100, 120, 20), (50, 105, 120, 20), (50, 30, 200, 20))
+    (regions,) = Detector(InkEngine(), DetectionConfig()).detect([image])
+    starts = [box[:2] for box in boxes(regions)]
+    assert [x for x, _ in starts] == pytest.approx([37, 37, 387], abs=4)
+    assert [y for _, y in starts] == pytest.approx([17, 92, 87], abs=4)
+
+
+def test_coordinates_stay_the_pages_when_it_is_resized():
+    lines = ((100, 60, 300, 30),)
+    (same,), (resized,) = (Detector(InkEngine(), DetectionConfig()).detect([page(*size, *lines)]) for size in [(320, 640), (330, 650)])
+    assert boxes(resized)[0] == pytest.approx(boxes(same)[0], abs=3)
+
+
+def test_colours_reach_the_engine_as_bgr():
+    class Keep(InkEngine):
+        def run(self, pixels):
+            self.pixels = pixels
+            return super().run(pixels)
+
+    engine = Keep()
+    Detector(engine, DetectionConfig()).detect([np.full((64, 64, 3), (10, 20, 30), np.uint8)])
+    assert (engine.pixels == (30, 20, 10)).all()
+
+
+@pytest.mark.parametrize(("size", "expected"), [(1, [1] * 5), (2, [2, 1, 2]), (16, [3, 2])])
+def test_only_pages_that_are_resized_alike_share_a_batch(size, expected):
+    engine = InkEngine()
+    images = [page(64, 96, (10, 10, 60, 20)), page(128, 64), page(65, 97), page(127, 66, (5, 5, 50, 50)), page(64, 96)]
+    found = Detector(engine, DetectionConfig(batch_size=size)).detect(images)
+    assert [shape[0] for shape in engine.shapes] == expected
+    assert [len(regions) for regions in found] == [1, 0, 0, 1, 0]
+
+
+def test_no_page_and_a_blank_page_are_no_trouble():
+    detector = Detector(InkEngine(), DetectionConfig())
+    assert detector.detect([]) == []
+    assert detector.detect([page(64, 64)]) == [[]]
+
+
+def test_a_tiny_page_has_its_regions_within_itself():
+    # On its black canvas all but the page is ink for this engine; nothing of that may lie beyond the page.
+    (regions,) = Detector(InkEngine(), DetectionConfig()).detect([page(14, 30, (5, 4, 20, 6))])
+    assert all(0 <= l < r <= 30 and 0 <= t < b <= 14 for l, t, r, b in boxes(regions))
+
+
+def test_regions_of_less_than_a_pixel_are_dropped():
+    # 2 px high, enlarged 32 times: ink of 16 px in the model's eyes is half a pixel of the page.
+    image = page(2, 90)
+    image[0, 30:60] = 0
+    (regions,) = Detector(InkEngine(), DetectionConfig()).detect([image])
+    assert all(b > t and r > l for l, t, r, b in boxes(regions))

@@ -1,0 +1,33 @@
+"""A storage to read from, and files to read."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from ocrbatch.config import StorageConfig
+from ocrbatch.sources.fetching import close_archives
+from ocrbatch.storage import Storage
+
+
+@pytest.fixture
+def storage() -> Iterator[Storage]:
+    yield Storage(StorageConfig())
+    close_archives()
+
+
+@pytest.fixture
+def put(tmp_path: Path) -> Callable[[str, bytes], Path]:
+    """Writes a file below tmp_path."""
+
+    def write(name: str, body: bytes = b"x") -> Path:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(body)
+        os.utime(path, ns=(1_700_000_000_000_000_000, 1_700_000_000_000_000_000))
+        return path
+
+    return write

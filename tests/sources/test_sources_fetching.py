@@ -1,0 +1,121 @@
+"""Bytes to a local file."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from sources_containers import FILES, zip_bytes
+
+from ocrbatch.config import DocumentsConfig, InputConfig
+from ocrbatch.errors import AccessDeniedError, DocumentError, StorageError
+from ocrbatch.records import Document
+from ocrbatch.sources.fetching import fetch, fetched
+from ocrbatch.sources.listing import documents
+from ocrbatch.storage import Storage
+
+Put = Callable[..., Path]
+LIMITS = DocumentsConfig()
+
+
+def code(storage: Storage, document: Document, folder: Path, limits: DocumentsConfig = LIMITS) -> str:
+    with pytest.raises(DocumentError) as caught:
+        fetch(document, storage, folder, limits)
+    assert caught.value.remedy
+    assert list(folder.glob("fetched-*")) == []
+    return caught.value.code.code
+
+
+def test_a_file_on_this_disk_is_handed_out_itself(storage: Storage, put: Put, tmp_path: Path) -> None:
+    path = put("a.png", b"body")
+    with fetched(Document(str(path), "e"), storage, tmp_path, LIMITS) as found:
+        assert found == path
+    assert path.read_bytes() == b"body"
+
+
+def test_a_remote_file_is_copied_and_the_copy_deleted(storage: Storage, tmp_path: Path) -> None:
+    storage.put("memory://fetch/a.png", b"body")
+    (document,) = documents(InputConfig(uris=("memory://fetch/a.png",)), storage)
+    with fetched(document, storage, tmp_path, LIMITS) as found:
+        assert found.parent == tmp_path
+        assert found.read_bytes() == b"body"
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(RuntimeError), fetched(document, storage, tmp_path, LIMITS):
+        raise RuntimeError
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_not_found(storage: Storage, put: Put, tmp_path: Path) -> None:
+    put("a.png")
+    (tmp_path / "dir.png").mkdir()
+    for uri in (f"{tmp_path}/b.png", f"{tmp_path}/a.png/b.png", f"{tmp_path}/dir.png", "memory://absent/a.png"):
+        assert code(storage, Document(uri, "e"), tmp_path) == "FETCH_NOT_FOUND"
+
+
+def test_too_large(storage: Storage, put: Put, tmp_path: Path) -> None:
+    limits = DocumentsConfig(max_bytes=10)
+    storage.put("memory://fetch/large.png", b"x" * 11)
+    for uri in (str(put("large.png", b"x" * 11)), "memory://fetch/large.png"):
+        assert code(storage, Document(uri, "e"), tmp_path, limits) == "FILE_TOO_LARGE"
+        assert code(storage, Document(uri, "e", size=11), tmp_path, limits) == "FILE_TOO_LARGE"
+    assert fetch(Document(str(put("small.png", b"x" * 10)), "e"), storage, tmp_path, limits).name == "small.png"
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"), [(AccessDeniedError("no"), "FETCH_DENIED"), (StorageError("reset"), "FETCH_FAILED")]
+)
+def test_storage_errors(
+    error: StorageError, expected: str, storage: Storage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for uri in ("memory://fetch/a.png", "memory://fetch/a.zip"):
+        storage.put(uri, zip_bytes({"a": b"1"}))
+    found = list(documents(InputConfig(uris=("memory://fetch/a.png", "memory://fetch/a.zip")), storage))
+
+    def fail(*_: object, **__: object) -> bytes:
+        raise error
+
+    monkeypatch.setattr(storage, "fetch", fail)
+    monkeypatch.setattr(storage, "read", fail)
+    assert [code(storage, d, tmp_path) for d in found] == [expected, expected]
+
+
+def test_members_have_a_time_limit(storage: Storage, put: Put, tmp_path: Path) -> None:
+    (document,) = documents(InputConfig(uris=(str(put("a.zip", zip_bytes({"a": b"1" * 100}))),)), storage)
+    assert code(storage, document, tmp_path, DocumentsConfig(fetch_timeout=1e-9)) == "FETCH_TIMEOUT"
+
+
+def test_an_archive_that_is_readable_again_is_to_be_listed_again(storage: Storage, put: Put, tmp_path: Path) -> None:
+    path = put("a.zip", b"no zip")
+    (document,) = documents(InputConfig(uris=(str(path),)), storage)
+    assert document.uri == str(path)
+    put("a.zip", zip_bytes({"a": b"1"}))
+    assert code(storage, document, tmp_path) == "FETCH_FAILED"
+    assert code(storage, replace(document, uri=f"{path}!/a", etag=""), tmp_path) == "FETCH_FAILED"
+    assert code(storage, replace(document, uri=f"{path}!/b", etag=""), tmp_path) == "FETCH_NOT_FOUND"
+
+
+def test_threads(storage: Storage, put: Put, tmp_path: Path) -> None:
+    """More archives than stay open, read by several threads at once: every member whole."""
+    for i in range(4):
+        put(f"in/{i}.zip", zip_bytes(FILES))
+    found = list(documents(InputConfig(uris=(str(tmp_path / "in"),)), storage))
+    wrong: list[str] = []
+
+    def work(start: int) -> None:
+        for document in found[start:] + found[:start]:
+            try:
+                with fetched(document, storage, tmp_path, LIMITS) as path:
+                    if path.read_bytes() != FILES[document.uri.partition("!/")[2]]:
+                        wrong.append(document.uri)
+            except BaseException as error:
+                wrong.append(repr(error))
+
+    threads = [threading.Thread(target=work, args=(5 * i,)) for i in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []

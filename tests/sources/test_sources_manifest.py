@@ -1,0 +1,197 @@
+"""Manifests in each format."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from sources_containers import zip_bytes
+
+from ocrbatch.config import InputConfig
+from ocrbatch.errors import UsageError
+from ocrbatch.records import Document
+from ocrbatch.sources.manifest import read
+from ocrbatch.storage import Storage
+
+Put = Callable[..., Path]
+
+
+@pytest.fixture
+def folder(put: Put, tmp_path: Path) -> Path:
+    for name in ("a.png", "b.png", "x/c.png", "x/d.pdf"):
+        put(name, name.encode())
+    put("s.zip", zip_bytes({"p/1.png": b"1", "2.png": b"22"}))
+    return tmp_path
+
+
+def load(storage: Storage, manifest: Path | str, **config: Any) -> tuple[list[Document], list[pa.Field]]:
+    found = read(InputConfig(manifest=str(manifest), **config), storage)
+    return list(found.documents), found.extra
+
+
+def names(found: list[Document], folder: Path) -> list[str]:
+    return [d.uri.removeprefix(f"{folder}/") for d in found]
+
+
+def test_txt(storage: Storage, put: Put, folder: Path) -> None:
+    text = f"\ufeff# scans\r\n a.png \r\n\r\n{folder}/b.png\nfile://{folder}/x/c.png\nx/../x/d.pdf\na.png\n"
+    found, extra = load(storage, put("list.txt", text.encode()))
+    assert names(found, folder) == ["a.png", "b.png", "x/c.png", "x/d.pdf"]
+    assert extra == []
+    assert found[0] == Document(
+        f"{folder}/a.png", storage.stat(f"{folder}/a.png").etag, 5, storage.stat(f"{folder}/a.png").mtime
+    )
+
+
+def test_csv(storage: Storage, put: Put, folder: Path) -> None:
+    text = '\ufeffcustomer,uri,number\n"Smith, J.",a.png,007\n"two\nlines",b.png,\n'
+    found, extra = load(storage, put("list.csv", text.encode()))
+    assert extra == [pa.field("customer", pa.string()), pa.field("number", pa.string())]
+    assert [d.extra for d in found] == [
+        {"customer": "Smith, J.", "number": "007"},
+        {"customer": "two\nlines", "number": ""},
+    ]
+
+
+def test_jsonl(storage: Storage, put: Put, folder: Path) -> None:
+    rows = [{"uri": "a.png", "n": 1, "tags": ["x"], "none": None}, {"uri": "b.png", "n": 2.5, "new": True}]
+    found, extra = load(storage, put("list.jsonl", "\n".join(map(json.dumps, rows)).encode()))
+    assert {f.name: f.type for f in extra} == {
+        "n": pa.float64(),
+        "tags": pa.list_(pa.string()),
+        "none": pa.string(),
+        "new": pa.bool_(),
+    }
+    assert found[1].extra == {"n": 2.5, "tags": None, "none": None, "new": True}
+
+
+def test_parquet(storage: Storage, tmp_path: Path, folder: Path) -> None:
+    table = pa.table(
+        {
+            "when": pa.array([1, 2], pa.timestamp("ms")),
+            "path": pa.array(["a.png", "b.png"]).dictionary_encode(),
+            "kind": pa.array(["k", None]).dictionary_encode(),
+            "n": pa.array([1, None], pa.int16()),
+        }
+    )
+    pq.write_table(table, tmp_path / "list.parquet")
+    found, extra = load(storage, tmp_path / "list.parquet", uri_column="path")
+    assert extra == [pa.field("when", pa.timestamp("ms")), pa.field("kind", pa.string()), pa.field("n", pa.int16())]
+    assert names(found, folder) == ["a.png", "b.png"]
+    assert [d.extra["n"] for d in found] == [1, None]
+
+
+def test_archives_members_and_folders(storage: Storage, put: Put, folder: Path) -> None:
+    text = "uri,tag\ns.zip!/2.png,member\nx,folder\ns.zip!/none.png,absent\n"
+    found, _ = load(storage, put("list.csv", text.encode()))
+    assert [(n, d.extra["tag"]) for n, d in zip(names(found, folder), found, strict=True)] == [
+        ("s.zip!/2.png", "member"),
+        ("x/c.png", "folder"),
+        ("x/d.pdf", "folder"),
+        ("s.zip!/none.png", "absent"),
+    ]
+    assert found[0].size == 2
+    assert found[3].etag == ""
+    found, _ = load(storage, put("list.txt", b"s.zip\nx/\n"), include=("*.png",))
+    assert names(found, folder) == ["s.zip!/p/1.png", "s.zip!/2.png", "x/c.png"]
+
+
+def test_what_is_missing_becomes_a_failure(storage: Storage, put: Put, folder: Path) -> None:
+    from ocrbatch.config import DocumentsConfig
+    from ocrbatch.errors import DocumentError
+    from ocrbatch.sources.fetching import fetch
+
+    put("broken.zip", b"no zip")
+    text = "a.png\nabsent.png\nmemory://absent/x.png\nabsent.zip\nabsent.zip!/a.png\ns.zip!/absent.png\nbroken.zip!/a.png\nbroken.zip!/b.png\n"
+    found, _ = load(storage, put("list.txt", text.encode()))
+    assert [d.uri for d in found] == [x if "://" in x else f"{folder}/{x}" for x in text.split()]
+    assert [bool(d.etag) for d in found] == [True] + [False] * 7
+    codes = []
+    for document in found[1:]:
+        with pytest.raises(DocumentError) as caught:
+            fetch(document, storage, folder, DocumentsConfig())
+        codes.append(caught.value.code.code)
+    assert codes == ["FETCH_NOT_FOUND"] * 5 + ["ARCHIVE_BROKEN"] * 2
+
+
+def test_globs_are_taken_literally(storage: Storage, put: Put, folder: Path) -> None:
+    put("scan[1].png")
+    found, _ = load(storage, put("list.txt", b"scan[1].png\n*.png\n"))
+    assert [(n, bool(d.etag)) for n, d in zip(names(found, folder), found, strict=True)] == [
+        ("scan[1].png", True),
+        ("*.png", False),
+    ]
+
+
+def test_include_and_exclude(storage: Storage, put: Put, folder: Path) -> None:
+    manifest = put("list.txt", b"a.png\nb.png\nx/c.png\nx/d.pdf\n")
+    assert names(load(storage, manifest, include=("x/*",), exclude=("*.pdf",))[0], folder) == ["x/c.png"]
+
+
+def test_the_same_document_twice(storage: Storage, put: Put, folder: Path) -> None:
+    found, _ = load(storage, put("list.csv", f"uri,n\na.png,1\nb.png,1\n{folder}/a.png,1\n".encode()))
+    assert names(found, folder) == ["a.png", "b.png"]
+    with pytest.raises(UsageError, match=r"a\.png twice"):
+        load(storage, put("list.csv", b"uri,n\na.png,1\nb.png,1\na.png,2\n"))
+
+
+def test_many_rows_keep_their_order(storage: Storage, put: Put, folder: Path) -> None:
+    for i in range(2500):
+        if i % 7:
+            put(f"many/{i}.png")
+    found, _ = load(
+        storage, put("list.csv", ("uri,n\n" + "".join(f"many/{i}.png,{i}\n" for i in range(2500))).encode())
+    )
+    assert [int(d.extra["n"]) for d in found] == list(range(2500))
+    assert [bool(d.etag) for d in found] == [bool(i % 7) for i in range(2500)]
+
+
+@pytest.mark.parametrize(
+    ("name", "body", "says"),
+    [
+        ("list.csv", b"path,n\na.png,1\n", "no column 'uri'; its columns: path, n"),
+        ("list.csv", b"", "can't be read"),
+        ("list.csv", b"uri,n\na.png,1,2\n", "can't be read"),
+        ("list.csv", b"uri,n,n\na.png,1,2\n", "more than one column n"),
+        ("list.csv", b"uri,width\na.png,1\n", "width"),
+        ("list.csv", b"uri,n\na.png,1\n,2\n", "row 2"),
+        ("list.jsonl", b'{"uri": "a.png"}\n{"uri": \n', "can't be read"),
+        ("list.jsonl", b'{"uri": 1}\n', "not text"),
+        ("list.jsonl", b'{"uri": "a.png"}\n{"n": 1}\n', "row 2"),
+        ("list.parquet", b"PAR1", "can't be read"),
+        ("list.txt", b"\xff\xfe", "can't be read"),
+        ("list.xlsx", b"", "none of the known formats"),
+        ("list", b"", "none of the known formats"),
+    ],
+)
+def test_errors_name_the_manifest_and_the_fault(
+    name: str, body: bytes, says: str, storage: Storage, put: Put, folder: Path
+) -> None:
+    with pytest.raises(UsageError) as caught:
+        load(storage, put(name, body))
+    assert says in str(caught.value)
+    assert caught.value.remedy
+
+
+def test_no_manifest(storage: Storage, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"absent\.csv"):
+        load(storage, tmp_path / "absent.csv")
+    with pytest.raises(UsageError):
+        read(InputConfig(), storage)
+
+
+def test_empty_manifest(storage: Storage, put: Put, folder: Path) -> None:
+    assert load(storage, put("list.txt", b"# nothing\n")) == ([], [])
+    assert load(storage, put("list.csv", b"uri,n\n"))[0] == []
+
+
+def test_remote(storage: Storage) -> None:
+    storage.put("memory://lake/in/a.png", b"1")
+    storage.put("memory://lake/list.txt", b"in/a.png\nmemory://lake/in/b.png\nin/\n")
+    found, _ = load(storage, "memory://lake/list.txt")
+    assert [d.uri for d in found] == ["memory://lake/in/a.png", "memory://lake/in/b.png"]

@@ -1,0 +1,182 @@
+"""What is left to do."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ocrbatch.records import Document
+from ocrbatch.schema import MANIFEST
+from ocrbatch.sources.selection import Tally, Work, decide, manifest_batches, manifest_schema, read_manifest, select
+
+
+@dataclass
+class Held:
+    """A ledger of one document version each, keyed as the real one is."""
+
+    pages: dict[tuple[str, str], tuple[int | None, set[int]]] = field(default_factory=dict)
+    failed: dict[tuple[str, str], dict[int | None, tuple[int, bool]]] = field(default_factory=dict)
+    other: set[tuple[str, str]] = field(default_factory=set)
+
+    def pages_held(self, uri: str, etag: str) -> tuple[int | None, Collection[int]]:
+        return self.pages.get((uri, etag), (None, set()))
+
+    def failures(self, uri: str, etag: str) -> Mapping[int | None, tuple[int, bool]]:
+        return self.failed.get((uri, etag), {})
+
+    def ignored(self, uri: str, etag: str) -> bool:
+        return (uri, etag) in self.other
+
+
+DOC = Document("s3://b/a.pdf", "e1")
+KEY = (DOC.uri, DOC.etag)
+Failures = dict[int | None, tuple[int, bool]]
+
+
+def run(count: int | None, held: set[int], failed: Failures, attempts: int = 3) -> tuple[str, Work | None, int]:
+    decision = decide(DOC, Held({KEY: (count, held)}, {KEY: failed}), attempts)
+    return decision.fate, decision.work, decision.stays
+
+
+@pytest.mark.parametrize(
+    ("count", "held", "failed", "expected"),
+    [
+        (None, set(), {}, ("left", Work(DOC), 0)),  # new
+        (3, {0, 1, 2}, {}, ("complete", None, 0)),
+        (3, {0, 2}, {}, ("left", Work(DOC, (0, 2)), 0)),  # killed half way
+        (3, {0, 2}, {1: (1, False)}, ("failed", None, 1)),  # for good
+        (3, {0, 2}, {1: (1, True)}, ("left", Work(DOC, (0, 2), 2), 0)),  # once more
+        (3, {0, 2}, {1: (3, True)}, ("failed", None, 1)),  # often enough
+        (3, {0, 1, 2}, {1: (1, False)}, ("complete", None, 0)),  # a retry has given the page
+        (4, {0}, {1: (1, False), 2: (2, True)}, ("left", Work(DOC, (0, 1), 3), 1)),
+        (None, set(), {None: (1, False)}, ("failed", None, 1)),  # can't be opened
+        (None, set(), {None: (2, True)}, ("left", Work(DOC, (), 3), 0)),
+        (None, set(), {None: (3, True)}, ("failed", None, 1)),
+        (2, {0, 1}, {None: (1, True)}, ("complete", None, 0)),  # the worker died after its last page
+        (2, {0}, {None: (1, False)}, ("failed", None, 1)),
+        (None, set(), {0: (1, False)}, ("left", Work(DOC, (0,)), 1)),  # there may be more pages
+        (1, set(), {0: (1, False)}, ("failed", None, 1)),
+    ],
+)
+def test_rules(count: int | None, held: set[int], failed: Failures, expected: tuple[str, Work | None, int]) -> None:
+    assert run(count, held, failed) == expected
+
+
+def test_another_version_of_a_document_is_new() -> None:
+    state = Held({KEY: (1, {0})})
+    assert decide(Document(DOC.uri, "e2"), state, 3).fate == "left"
+    assert decide(DOC, state, 3).fate == "complete"
+
+
+def test_only_the_pages_asked_for_count() -> None:
+    state = Held({KEY: (10, {0, 1})})
+    assert decide(DOC, state, 3, lambda count: range(2)).fate == "complete"
+    assert decide(DOC, state, 3, lambda count: [0, 9]).work == Work(DOC, (0, 1))
+    # Pages that select nothing are the decoder's failure, which then stands; not a document that is complete.
+    assert decide(DOC, state, 3, lambda count: []).fate == "left"
+    assert decide(DOC, Held({KEY: (10, {0})}, {KEY: {None: (1, False)}}), 3, lambda count: []).fate == "failed"
+
+
+def test_ignored() -> None:
+    assert decide(DOC, Held(other={KEY}), 3).fate == "ignored"
+
+
+indexes = st.integers(0, 5)
+failure = st.tuples(st.integers(1, 4), st.booleans())
+
+
+@st.composite
+def ledgers(draw: st.DrawFn) -> tuple[list[Document], Held]:
+    documents = [Document(f"d{i}", "e") for i in range(draw(st.integers(0, 6)))]
+    state = Held()
+    for d in documents:
+        key = (d.uri, d.etag)
+        count = draw(st.none() | st.integers(1, 6))
+        held = draw(st.sets(st.integers(0, count - 1))) if count else set()
+        state.pages[key] = (count, held)
+        pages = st.integers(0, count - 1) if count else indexes
+        state.failed[key] = draw(st.dictionaries(st.none() | pages, failure, max_size=4))
+        if draw(st.integers(0, 9)) == 0:
+            state.other.add(key)
+    return documents, state
+
+
+@given(ledgers(), st.integers(1, 4))
+def test_every_document_has_one_fate(case: tuple[list[Document], Held], attempts: int) -> None:
+    documents, state = case
+    tally = Tally()
+    left = list(select(documents, state, attempts, tally))
+    assert tally.listed == len(documents) == tally.left + tally.complete + tally.failed + tally.ignored
+    assert tally.left == len(left)
+    assert [w.document for w in left] == [
+        d for d in documents if d in {w.document.uri: w.document for w in left}.values()
+    ]
+    for work in left:
+        count, held = state.pages_held(work.document.uri, "e")
+        failed = state.failures(work.document.uri, "e")
+        assert set(held) <= set(work.done)
+        assert list(work.done) == sorted(set(work.done))
+        # Something is left, or it isn't known that nothing is.
+        assert count is None or set(work.done) != set(range(count))
+        # What is done beyond the held pages failed, and won't be tried again.
+        for index in set(work.done) - set(held):
+            attempt, retryable = failed[index]
+            assert not retryable or attempt >= attempts
+        assert 1 <= work.attempt <= attempts
+
+
+@given(ledgers(), st.integers(1, 4))
+def test_a_run_that_does_its_work_leaves_nothing(case: tuple[list[Document], Held], attempts: int) -> None:
+    """After every page that is left got its row, or failed for good, the next run finds nothing."""
+    documents, state = case
+    for turn, work in enumerate(select(documents, state, attempts, Tally())):
+        key = (work.document.uri, "e")
+        count, held = state.pages[key]
+        count = count or 6
+        todo = set(range(count)) - set(work.done)
+        state.pages[key] = (count, held | (todo if turn % 2 else set()))
+        if not turn % 2:
+            state.failed[key] |= dict.fromkeys(todo, (work.attempt, False))
+    assert list(select(documents, state, attempts, Tally())) == []
+
+
+@given(st.integers(1, 5))
+def test_a_page_that_keeps_failing_is_tried_so_often(attempts: int) -> None:
+    state = Held({KEY: (1, set())})
+    runs = 0
+    while (work := decide(DOC, state, attempts).work) is not None:
+        runs += 1
+        state.failed[KEY] = {0: (work.attempt, True)}
+    assert runs == attempts
+
+
+def test_manifest_of_the_run(tmp_path: Path) -> None:
+    extra = [pa.field("customer", pa.string()), pa.field("tags", pa.list_(pa.int64()))]
+    when = datetime(2024, 1, 2, 3, 4, 5, 6, tzinfo=UTC)
+    work = [
+        Work(Document("a", "1", 10, when, {"customer": "x", "tags": [1, 2]}), (0, 5), 2),
+        Work(Document("b", "", None, None, {"customer": None, "tags": None})),
+    ] * 3
+    batches = list(manifest_batches(iter(work), extra, rows=4))
+    assert [b.num_rows for b in batches] == [4, 2]
+    table = pa.Table.from_batches(batches)
+    assert table.schema == manifest_schema(extra)
+    pq.write_table(table, tmp_path / "m.parquet")
+    assert list(read_manifest(pq.read_table(tmp_path / "m.parquet"))) == work
+
+
+def test_manifest_of_the_run_without_extra(tmp_path: Path) -> None:
+    work = [Work(Document("a", "1"), (1,), 3)]
+    table = pa.Table.from_batches(manifest_batches(work, []))
+    assert table.schema == MANIFEST
+    pq.write_table(table, tmp_path / "m.parquet")
+    assert list(read_manifest(pq.read_table(tmp_path / "m.parquet"))) == work
+    assert list(manifest_batches([], [])) == []

@@ -1,0 +1,59 @@
+"""Every config that ships loads, says something, and names only keys that exist."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from ocrbatch import config
+from ocrbatch.errors import UsageError
+
+ROOT = Path(__file__).parents[1]
+CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
+
+
+def test_the_named_configs_are_there() -> None:
+    assert {"quickstart.yaml", "ocr_cpu.yaml", "ocr_gpu.yaml", "nightly.yaml", "backfill.yaml"} <= {
+        p.name for p in CONFIGS
+    }
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
+def test_it_loads_and_is_a_whole_job(path: Path) -> None:
+    job = config.load_file(path)
+    assert job.output.uri
+    assert bool(job.input.uris) != bool(job.input.manifest)
+    # What the file says is what the config holds: no key is dropped or overwritten on the way.
+    said = yaml.safe_load(path.read_text(encoding="utf8"))
+    held = job.model_dump(mode="json")
+    assert _within(said, held) == []
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
+def test_it_begins_with_what_it_is_for_and_holds_no_secret(path: Path) -> None:
+    text = path.read_text(encoding="utf8")
+    assert text.startswith("# ")
+    job = config.load(text)
+    for storage in (job.input.storage, job.output.storage):
+        assert (storage.key, storage.secret, storage.token) == (None, None, None)
+
+
+def test_a_key_that_does_not_exist_is_refused() -> None:
+    text = (ROOT / "configs/quickstart.yaml").read_text(encoding="utf8")
+    with pytest.raises(UsageError, match="pipelines"):
+        config.load(text + "\npipelines: {layout: fused}\n")
+
+
+def test_the_quickstart_reads_the_samples_of_the_project() -> None:
+    job = config.load_file(ROOT / "configs/quickstart.yaml")
+    assert all((ROOT / uri).is_dir() for uri in job.input.uris)
+    assert job.output.uri == "out/quickstart"
+
+
+def _within(said: object, held: object, at: str = "") -> list[str]:
+    """The places at which `held` does not hold what `said` says."""
+    if isinstance(said, dict) and isinstance(held, dict):
+        return [place for key, value in said.items() for place in _within(value, held.get(key), f"{at}.{key}")]
+    if isinstance(said, list) and isinstance(held, list) and len(said) == len(held):
+        return [place for n, pair in enumerate(zip(said, held, strict=True)) for place in _within(*pair, f"{at}[{n}]")]
+    return [] if said == held else [at]
