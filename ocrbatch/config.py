@@ -227,7 +227,9 @@ def load(text: str = "", overrides: list[str] | None = None, source: str = "the 
     Raises UsageError that names the key, what is wrong with it and where it came from.
     """
     if len(text) > MAX_YAML_BYTES:
-        raise UsageError(f"{source} is larger than {MAX_YAML_BYTES} bytes", "Give documents by a manifest, not in the config.")
+        raise UsageError(
+            f"{source} is larger than {MAX_YAML_BYTES} bytes", "Give documents by a manifest, not in the config."
+        )
     try:
         tree = yaml.safe_load(text) if text.strip() else {}
     except yaml.YAMLError as error:

@@ -39,7 +39,9 @@ class MissingExtraError(UsageError):
     """An optional dependency is absent; the remedy is the pip command."""
 
     def __init__(self, package: str, extra: str, purpose: str) -> None:
-        super().__init__(f"{purpose} needs the package {package!r}, which is not installed", f"pip install 'ocrbatch[{extra}]'")
+        super().__init__(
+            f"{purpose} needs the package {package!r}, which is not installed", f"pip install 'ocrbatch[{extra}]'"
+        )
 
 
 class ModelError(UsageError):
@@ -84,7 +86,9 @@ class InterruptedRunError(OcrBatchError):
     """Ctrl-C or SIGTERM; `exit_code` is 130 or 143."""
 
     def __init__(self, name: str, number: int) -> None:
-        super().__init__(f"interrupted by {name}", "What was finished is kept: run the same command again to do the rest.")
+        super().__init__(
+            f"interrupted by {name}", "What was finished is kept: run the same command again to do the rest."
+        )
         self.exit_code = 128 + number
 
 
@@ -102,48 +106,150 @@ class FailureCode:
 FAILURE_CODES: Final[dict[str, FailureCode]] = {
     c.code: c
     for c in (
-        FailureCode("FETCH_NOT_FOUND", "fetch", False, "The object was listed, or named by the manifest, but is not there.",
-                    "Check the path; if it was deleted, take it off the manifest."),
-        FailureCode("FETCH_DENIED", "fetch", True, "The storage refused to hand out the object.",
-                    "Check the input's credentials, role and bucket policy, then run again."),
-        FailureCode("FETCH_FAILED", "fetch", True, "Reading the object failed after all retries.",
-                    "Run again; if it stays, look at the storage's health."),
-        FailureCode("FETCH_TIMEOUT", "fetch", True, "Reading the object took longer than documents.fetch_timeout.",
-                    "Run again, or raise documents.fetch_timeout."),
-        FailureCode("FILE_TOO_LARGE", "fetch", False, "The file is larger than documents.max_bytes.",
-                    "Raise documents.max_bytes if it is a real document."),
+        FailureCode(
+            "FETCH_NOT_FOUND",
+            "fetch",
+            False,
+            "The object was listed, or named by the manifest, but is not there.",
+            "Check the path; if it was deleted, take it off the manifest.",
+        ),
+        FailureCode(
+            "FETCH_DENIED",
+            "fetch",
+            True,
+            "The storage refused to hand out the object.",
+            "Check the input's credentials, role and bucket policy, then run again.",
+        ),
+        FailureCode(
+            "FETCH_FAILED",
+            "fetch",
+            True,
+            "Reading the object failed after all retries.",
+            "Run again; if it stays, look at the storage's health.",
+        ),
+        FailureCode(
+            "FETCH_TIMEOUT",
+            "fetch",
+            True,
+            "Reading the object took longer than documents.fetch_timeout.",
+            "Run again, or raise documents.fetch_timeout.",
+        ),
+        FailureCode(
+            "FILE_TOO_LARGE",
+            "fetch",
+            False,
+            "The file is larger than documents.max_bytes.",
+            "Raise documents.max_bytes if it is a real document.",
+        ),
         FailureCode("FILE_EMPTY", "decode", False, "The file has no bytes.", "Upload it again, or exclude it."),
-        FailureCode("FILE_UNKNOWN", "decode", False, "The content is neither a PDF nor an image that can be read.",
-                    "Exclude it by pattern, or convert it to PDF, PNG or TIFF."),
-        FailureCode("ARCHIVE_BROKEN", "fetch", False, "The tar, zip or Parquet file can't be read.",
-                    "Test the archive with its own tool and upload it again."),
-        FailureCode("IMAGE_BROKEN", "decode", False, "The image's data is damaged or of a kind that can't be decoded.",
-                    "Open it in an image viewer; if it shows there, save it as PNG and upload that."),
-        FailureCode("IMAGE_TRUNCATED", "decode", False, "The image's data ends before the picture does.",
-                    "Upload it again: the file was most likely cut off on its way."),
-        FailureCode("IMAGE_BOMB", "decode", False, "The image claims more pixels than documents.max_image_pixels.",
-                    "If it is a real document, raise documents.max_image_pixels and documents.memory_mb."),
-        FailureCode("PDF_BROKEN", "decode", False, "The PDF's structure can't be read.",
-                    "Repair it (for example with `qpdf in.pdf out.pdf`) and upload it again."),
-        FailureCode("PDF_PASSWORD", "decode", False, "The PDF is encrypted and no password that was given opens it.",
-                    "Give the password by documents.passwords (pattern, and a file or a variable that holds it)."),
-        FailureCode("PDF_PAGE_BROKEN", "decode", False, "This page of the PDF can't be loaded or rendered.",
-                    "Look at the page in a PDF viewer; repair the file (`qpdf in.pdf out.pdf`) and upload it again."),
-        FailureCode("PDF_NO_PAGES", "decode", False, "The PDF has no pages.", "Check the program that wrote it, or exclude it."),
-        FailureCode("PAGES_EMPTY", "decode", False, "documents.pages selects no page of this document.",
-                    "Widen documents.pages."),
-        FailureCode("DECODE_TIMEOUT", "decode", False, "Decoding took longer than documents.timeout.",
-                    "Raise documents.timeout, or lower documents.dpi."),
-        FailureCode("DECODE_MEMORY", "decode", False, "Decoding needed more memory than documents.memory_mb.",
-                    "Raise documents.memory_mb, or lower documents.dpi."),
-        FailureCode("DECODE_CRASHED", "decode", False, "The decoder's process died on this document.",
-                    "The file is damaged or hostile; repair or exclude it."),
-        FailureCode("DETECT_FAILED", "detect", True, "Text detection raised an error on this page.",
-                    "Run again; if it stays, report it with the page."),
-        FailureCode("RECOGNIZE_FAILED", "recognize", True, "Text recognition raised an error on this page.",
-                    "Run again; if it stays, report it with the page."),
-        FailureCode("WORKER_CRASHED", "pipeline", True, "The worker died each time it came to this page, or its result was lost.",
-                    "Run again; if it stays, look at the workers' memory and at this page."),
+        FailureCode(
+            "FILE_UNKNOWN",
+            "decode",
+            False,
+            "The content is neither a PDF nor an image that can be read.",
+            "Exclude it by pattern, or convert it to PDF, PNG or TIFF.",
+        ),
+        FailureCode(
+            "ARCHIVE_BROKEN",
+            "fetch",
+            False,
+            "The tar, zip or Parquet file can't be read.",
+            "Test the archive with its own tool and upload it again.",
+        ),
+        FailureCode(
+            "IMAGE_BROKEN",
+            "decode",
+            False,
+            "The image's data is damaged or of a kind that can't be decoded.",
+            "Open it in an image viewer; if it shows there, save it as PNG and upload that.",
+        ),
+        FailureCode(
+            "IMAGE_TRUNCATED",
+            "decode",
+            False,
+            "The image's data ends before the picture does.",
+            "Upload it again: the file was most likely cut off on its way.",
+        ),
+        FailureCode(
+            "IMAGE_BOMB",
+            "decode",
+            False,
+            "The image claims more pixels than documents.max_image_pixels.",
+            "If it is a real document, raise documents.max_image_pixels and documents.memory_mb.",
+        ),
+        FailureCode(
+            "PDF_BROKEN",
+            "decode",
+            False,
+            "The PDF's structure can't be read.",
+            "Repair it (for example with `qpdf in.pdf out.pdf`) and upload it again.",
+        ),
+        FailureCode(
+            "PDF_PASSWORD",
+            "decode",
+            False,
+            "The PDF is encrypted and no password that was given opens it.",
+            "Give the password by documents.passwords (pattern, and a file or a variable that holds it).",
+        ),
+        FailureCode(
+            "PDF_PAGE_BROKEN",
+            "decode",
+            False,
+            "This page of the PDF can't be loaded or rendered.",
+            "Look at the page in a PDF viewer; repair the file (`qpdf in.pdf out.pdf`) and upload it again.",
+        ),
+        FailureCode(
+            "PDF_NO_PAGES", "decode", False, "The PDF has no pages.", "Check the program that wrote it, or exclude it."
+        ),
+        FailureCode(
+            "PAGES_EMPTY",
+            "decode",
+            False,
+            "documents.pages selects no page of this document.",
+            "Widen documents.pages.",
+        ),
+        FailureCode(
+            "DECODE_TIMEOUT",
+            "decode",
+            False,
+            "Decoding took longer than documents.timeout.",
+            "Raise documents.timeout, or lower documents.dpi.",
+        ),
+        FailureCode(
+            "DECODE_MEMORY",
+            "decode",
+            False,
+            "Decoding needed more memory than documents.memory_mb.",
+            "Raise documents.memory_mb, or lower documents.dpi.",
+        ),
+        FailureCode(
+            "DECODE_CRASHED",
+            "decode",
+            False,
+            "The decoder's process died on this document.",
+            "The file is damaged or hostile; repair or exclude it.",
+        ),
+        FailureCode(
+            "DETECT_FAILED",
+            "detect",
+            True,
+            "Text detection raised an error on this page.",
+            "Run again; if it stays, report it with the page.",
+        ),
+        FailureCode(
+            "RECOGNIZE_FAILED",
+            "recognize",
+            True,
+            "Text recognition raised an error on this page.",
+            "Run again; if it stays, report it with the page.",
+        ),
+        FailureCode(
+            "WORKER_CRASHED",
+            "pipeline",
+            True,
+            "The worker died each time it came to this page, or its result was lost.",
+            "Run again; if it stays, look at the workers' memory and at this page.",
+        ),
     )
 }
 

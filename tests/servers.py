@@ -44,17 +44,20 @@ class S3Server:
     key = "testaccess"
     secret = "testsecret123"
     region = "us-east-1"
+    _client: Any = None
 
     def client(self) -> Any:
         """A plain botocore client: a second opinion beside our own storage."""
-        return botocore.session.get_session().create_client(
-            "s3",
-            endpoint_url=self.endpoint,
-            region_name=self.region,
-            aws_access_key_id=self.key,
-            aws_secret_access_key=self.secret,
-            config=botocore.config.Config(connect_timeout=2, read_timeout=20, retries={"total_max_attempts": 1}),
-        )
+        if self._client is None or self._client.meta.endpoint_url != self.endpoint:
+            self._client = botocore.session.get_session().create_client(
+                "s3",
+                endpoint_url=self.endpoint,
+                region_name=self.region,
+                aws_access_key_id=self.key,
+                aws_secret_access_key=self.secret,
+                config=botocore.config.Config(connect_timeout=2, read_timeout=20, retries={"total_max_attempts": 1}),
+            )
+        return self._client
 
     def bucket(self) -> str:
         """The name of a new, empty bucket."""
@@ -106,8 +109,8 @@ class SeaweedServer(S3Server):
         data.mkdir(exist_ok=True)
         options = {
             "dir": data, "ip": LOOPBACK, "ip.bind": LOOPBACK, **self.ports, "s3.port.iceberg": 0, "s3.port.lance": 0,
-            "webdav": "false", "admin.ui": "false", "master.telemetry": "false", "s3.allowDeleteBucketNotEmpty": "false",
-            "s3.autoCreateBucket": "false",
+            "webdav": "false", "admin.ui": "false", "master.telemetry": "false", "s3.autoCreateBucket": "false",
+            "s3.allowDeleteBucketNotEmpty": "false",
         }  # fmt: skip
         keys = {"AWS_ACCESS_KEY_ID": self.key, "AWS_SECRET_ACCESS_KEY": self.secret, "GOMEMLIMIT": "400MiB"}
         libc = ctypes.CDLL(None)
@@ -190,9 +193,9 @@ def free_ports(count: int) -> list[int]:
 class Fault:
     """What to do to the next `times` requests of `method` whose path contains `part`.
 
-    kind: `status` (answer 503; the server never sees it), `reset` (cut the connection, likewise), `lost` (the server does
-    it, the reply is cut off), `truncate` (half of the reply's body), `slow` (the body in two halves, `seconds` apart),
-    `unconditional` (the server doesn't see `If-None-Match`).
+    kind: `status` (answer 503; the server never sees it), `reset` (cut the connection, likewise), `lost` (the server
+    does it, the reply is cut off), `truncate` (half of the reply's body), `slow` (the body in two halves, `seconds`
+    apart), `unconditional` (the server doesn't see `If-None-Match`).
     """
 
     kind: str
@@ -203,7 +206,7 @@ class Fault:
 
 
 class FaultProxy:
-    """An HTTP proxy on loopback before an S3 server: passes requests on, signatures intact, except where a Fault says so.
+    """An HTTP proxy on loopback before an S3 server: passes requests on, signatures intact, but where a Fault says so.
 
     `seen` are the (method, path) of all requests, as they came.
     """
@@ -270,7 +273,7 @@ class FaultProxy:
         self._server = ThreadingHTTPServer((LOOPBACK, 0), Handler)
         self._server.daemon_threads = True
         self.endpoint = f"http://{LOOPBACK}:{self._server.server_address[1]}"
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
 
     def take(self, method: str, path: str) -> Fault | None:
         """The fault for this request, one of its times used up."""

@@ -37,6 +37,10 @@ class PageSelection:
         spans = [range(first, count if last is None else min(last + 1, count)) for first, last in self.ranges]
         return spans[0] if len(spans) == 1 else sorted({index for span in spans for index in span})
 
+    def expected(self, count: int) -> Sequence[int]:
+        """The pages that a document of `count` pages ends with: an image of one page is read whatever is selected."""
+        return range(1) if count == 1 else self.indexes(count)
+
 
 ALL_PAGES: Final = PageSelection()
 

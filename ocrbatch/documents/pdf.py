@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 import resource
 from collections.abc import Sequence
 from pathlib import Path
@@ -114,25 +115,30 @@ def _resident_bytes() -> int:
 
 
 def _load(path: Path, passwords: Sequence[str]) -> Any:
+    # The C function, because pypdfium2's constructor takes a document without pages for a failure, and then reports
+    # whatever error the document before it left behind.
     for password in (None, *passwords):
-        try:
-            return pdfium.PdfDocument(path, password=password)
-        except pdfium.PdfiumError as error:
-            if error.err_code == pdfium_c.FPDF_ERR_PASSWORD:
-                continue
-            raise _failure(error.err_code) from error
+        word = None if password is None else password.encode("utf8", "surrogateescape")
+        handle = pdfium_c.FPDF_LoadDocument(os.fsencode(path), word)
+        if handle:
+            document = pdfium.PdfDocument(handle)
+            if len(document) < 1:
+                document.close()
+                raise DocumentError("PDF_NO_PAGES", "The PDF opens, but has no pages.")
+            return document
+        code = pdfium_c.FPDF_GetLastError()
+        if code != pdfium_c.FPDF_ERR_PASSWORD:
+            raise _failure(code)
     tried = f"none of the {len(passwords)} given passwords opens it" if passwords else "no password was given"
     raise DocumentError("PDF_PASSWORD", f"The PDF is encrypted, and {tried}.")
 
 
-def _failure(code: int | None) -> DocumentError:
-    if code == pdfium_c.FPDF_ERR_SUCCESS:
-        return DocumentError("PDF_NO_PAGES", "The PDF opens, but has no pages.")
+def _failure(code: int) -> DocumentError:
     if code == pdfium_c.FPDF_ERR_SECURITY:
         message = "The PDF is encrypted by a method that can't be undone here."
         return DocumentError("PDF_PASSWORD", message, "Decrypt it (for example with `qpdf --decrypt`) and upload that.")
     if code == pdfium_c.FPDF_ERR_FILE:
         return DocumentError("FETCH_FAILED", "The PDF's local copy can't be read.")
     return DocumentError(
-        "PDF_BROKEN", "The PDF's structure can't be read: cross-reference table, trailer or page tree."
+        "PDF_BROKEN", "The PDF can't be read: its cross-reference table, trailer or page tree is damaged."
     )

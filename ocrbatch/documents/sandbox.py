@@ -113,7 +113,7 @@ class Sandbox:
 
     def _again_if_worn(self, call: Callable[[], _Result]) -> _Result:
         """A child that died after other work may have died of what that left behind: the second try is in a new one."""
-        worn = self._documents > 1 or self._pages > 0
+        worn = self._pages > 0 or self._documents > int(self._attached)
         try:
             return call()
         except _OrphanedError:
@@ -146,7 +146,7 @@ class Sandbox:
             answer = self._ask({"op": "page", "index": index}, deadline)
             width, height = int(answer["width"]), int(answer["height"])
             if not 0 < width * height <= max(self._limits.max_pixels, self._limits.max_image_pixels):
-                raise EOFError
+                raise ValueError("a page beyond every limit")
             pixels = np.empty((height, width, 3), np.uint8)
             self._receive(pixels.data.cast("B"), deadline)
         self._pages += 1
@@ -164,8 +164,10 @@ class Sandbox:
         except TimeoutError as error:
             self._end()
             raise DocumentError("DECODE_TIMEOUT", f"{what} took longer than {self._config.timeout:g} s.") from error
-        except (EOFError, BrokenPipeError, ValueError, TypeError, KeyError) as error:
-            raise self._post_mortem(what) from error
+        except (EOFError, BrokenPipeError) as error:  # it is gone, or about to be
+            raise self._post_mortem(what, grace=2.0) from error
+        except (ValueError, TypeError, KeyError) as error:  # it talks nonsense
+            raise self._post_mortem(what, grace=0.0) from error
         except BaseException:
             self._end()
             raise
@@ -182,7 +184,7 @@ class Sandbox:
         self._receive(memoryview(prefix), deadline)
         (size,) = wire.PREFIX.unpack(bytes(prefix))
         if size > wire.MAX_HEADER:
-            raise EOFError
+            raise ValueError("a header beyond every limit")
         body = bytearray(size)
         self._receive(memoryview(body), deadline)
         return wire.unpack(bytes(body))
@@ -216,15 +218,15 @@ class Sandbox:
     def _start(self) -> None:
         if self._process is not None:
             return
-        self._documents = self._pages = 0
         self._stderr = os.memfd_create("ocrbatch-decoder-stderr")
         arguments = (str(self._config.memory_mb), str(os.getpid()))
         command = self._command or (sys.executable, "-P", "-m", "ocrbatch.documents.child", *arguments)
-        process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._stderr, bufsize=0, env=_environment()
-        )
-        self._process = process
+        pipe = subprocess.PIPE
         try:
+            process = subprocess.Popen(
+                command, stdin=pipe, stdout=pipe, stderr=self._stderr, bufsize=0, env=_environment()
+            )
+            self._process = process
             for stream in (process.stdin, process.stdout):
                 assert stream is not None
                 os.set_blocking(stream.fileno(), False)
@@ -232,8 +234,8 @@ class Sandbox:
                 with contextlib.suppress(OSError):
                     fcntl.fcntl(stream.fileno(), fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
             self._receive_header(time.monotonic() + START_TIMEOUT)
-        except (EOFError, TimeoutError, ValueError) as error:
-            last = self._complaint()
+        except (EOFError, OSError, ValueError) as error:  # TimeoutError is an OSError
+            last = self._complaint() or (error.strerror if isinstance(error, OSError) else "")
             self._end()
             raise UsageError(
                 f"the decoder's process does not start: {last or 'it says nothing'}",
@@ -249,10 +251,10 @@ class Sandbox:
         lines = os.pread(self._stderr, 4096, max(0, size - 4096)).decode("utf8", "replace").strip().splitlines()
         return lines[-1][:300] if lines else ""
 
-    def _post_mortem(self, what: str) -> Exception:
+    def _post_mortem(self, what: str, grace: float) -> Exception:
         """Reaps a child that went away (or talks nonsense) and says what it died of."""
         complaint = self._complaint().lower()
-        status, resident_mb = self._end(grace=2.0)
+        status, resident_mb = self._end(grace)
         limit = self._config.memory_mb
         memory = DocumentError("DECODE_MEMORY", f"{what} needed more memory than documents.memory_mb ({limit} MiB).")
         if status == -ORPHAN_SIGNAL:
@@ -276,6 +278,7 @@ class Sandbox:
         process, self._process = self._process, None
         stderr, self._stderr = self._stderr, -1
         self._attached = False
+        self._documents = self._pages = 0
         if stderr >= 0:
             os.close(stderr)
         if process is None:

@@ -1,8 +1,8 @@
-"""The Protocol that every runtime keeps, and the registry of runtimes.
+"""The Protocol that every runtime keeps, and what all engines check alike.
 
-Invariant: the same pixels give the same bits whatever the batch size and the neighbours. An engine normalises and reduces
-inside the graph where its runtime can: pixels go in as uint8, and of a recognition head (18,710 classes a step) only the best
-class and its probability come out.
+Invariant: the same pixels give the same bits whatever the batch size, the neighbours and the number of threads, and
+never a NaN. An engine normalises and reduces inside the graph where its runtime can: pixels go in as uint8, and of a
+recognition head (18,710 classes a step) only the best class and its probability come out.
 """
 
 from __future__ import annotations
@@ -16,7 +16,10 @@ from numpy.typing import NDArray
 from ocrbatch.models.weights import Head, Weights
 from ocrbatch.records import Pixels
 
-__all__ = ["Engine", "EngineOptions", "Head", "Weights"]
+__all__ = ["Engine", "EngineOptions", "Head", "Outputs", "Weights", "checked_batch", "checked_outputs"]
+
+Outputs = tuple[NDArray[np.generic], ...]
+"""(map,) float32 (B, H, W), or (classes, probabilities) int32 and float32 (B, T); see `Head`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +39,23 @@ class Engine(Protocol):
     def __init__(self, weights: Weights, options: EngineOptions) -> None:
         """Loads the model. Raises ModelError when the runtime refuses the file."""
 
-    def run(self, pixels: Pixels) -> tuple[NDArray[np.generic], ...]:
+    def run(self, pixels: Pixels) -> Outputs:
         """Executes one batch: (B, H, W, 3) uint8, BGR; gives what `Head` says. Any B of at least 1.
 
         A ctc model is called with few distinct W (its buckets), a map model with any H and W that are multiples of 32.
-        Raises RuntimeError when the runtime fails.
+        Raises ValueError on any other array, RuntimeError when the runtime fails or gives a NaN.
         """
+
+
+def checked_batch(pixels: Pixels) -> Pixels:
+    """The batch, C-contiguous. Raises ValueError when it isn't (B, H, W, 3) uint8 with at least one pixel."""
+    if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[3] != 3 or 0 in pixels.shape:
+        raise ValueError(f"an engine takes (B, H, W, 3) uint8, not {pixels.shape} {pixels.dtype}")
+    return np.ascontiguousarray(pixels)
+
+
+def checked_outputs(outputs: Outputs) -> Outputs:
+    """The outputs as they are. Raises RuntimeError on a NaN: it would read as a blank page, or as text of score 0."""
+    if np.isnan(outputs[-1].max()):  # max() passes a NaN on, at a third of the cost of isnan over a whole map
+        raise RuntimeError("the model gave NaN; if its precision is reduced, engine.precision=fp32 may help")
+    return outputs

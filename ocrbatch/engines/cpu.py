@@ -13,8 +13,9 @@ from typing import Final
 
 from ocrbatch.errors import UsageError
 
-# Lowest first. The flag is the one of /proc/cpuinfo that tells the level.
+# Lowest first.
 LEVELS: Final = ("sse", "avx2", "avx512", "avx512_vnni", "avx512_bf16", "amx")
+# The flag of /proc/cpuinfo that tells a level.
 _FLAGS: Final = {
     "avx2": "avx2",
     "avx512": "avx512bw",
@@ -22,6 +23,7 @@ _FLAGS: Final = {
     "avx512_bf16": "avx512_bf16",
     "amx": "amx_bf16",
 }
+# What ONEDNN_MAX_CPU_ISA calls it.
 ONEDNN: Final = {
     "avx2": "AVX2",
     "avx512": "AVX512_CORE",
@@ -40,16 +42,16 @@ def level() -> str:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
         return LEVELS[0]
-    flags = next((set(line.split(":", 1)[1].split()) for line in lines if line.startswith("flags")), set())
-    found = LEVELS[0]
-    for name, flag in _FLAGS.items():
-        if flag in flags:
-            found = name
-    return found
+    return level_of(next((set(line.split(":", 1)[1].split()) for line in lines if line.startswith("flags")), set()))
+
+
+def level_of(flags: set[str]) -> str:
+    """Highest of LEVELS that these flags of /proc/cpuinfo tell."""
+    return next((name for name in reversed(LEVELS) if _FLAGS.get(name) in flags), LEVELS[0])
 
 
 def capped(cap: str | None) -> str:
-    """The level that is used under a cap. Raises UsageError when the cap is no level, or lies above this machine's own."""
+    """The level in use under a cap. Raises UsageError when the cap is no level, or is above this machine's own."""
     if cap is None:
         return level()
     if cap not in LEVELS[1:]:

@@ -21,9 +21,9 @@ from ocrbatch.errors import MissingExtraError, ModelError, UsageError
 class Runtime:
     """What a runtime can do, as known without importing it.
 
-    module: what is imported; engine: class in this package's file of the runtime's name; distributions: the packages that
-    bring it, of which those in gpu_distributions can use a GPU; formats: of weights; precisions: by device; neutral:
-    options that can't change a result.
+    module: what is imported; engine: class in this package's file of the runtime's name; distributions: the packages
+    that bring it, of which those in gpu_distributions can use a GPU; formats: of weights; precisions: by device;
+    neutral: options that can't change a result.
     """
 
     module: str
@@ -64,7 +64,7 @@ RUNTIMES: Final[dict[str, Runtime]] = {
         precisions={"cpu": ("fp32",), "gpu": ("fp32", "fp16")},
         distributions=("paddlepaddle-gpu", "paddlepaddle"),
         gpu_distributions=("paddlepaddle-gpu",),
-        neutral=frozenset({"gpu_memory_mb", "shape_cache"}),
+        neutral=frozenset({"gpu_memory_mb"}),
     ),
     "fake": Runtime(
         module="numpy",
@@ -115,7 +115,7 @@ def load(choice: Choice, weights: Weights) -> Engine:
     if weights.format not in runtime.formats:
         others = [name for name, other in RUNTIMES.items() if weights.format in other.formats and name != "fake"]
         raise ModelError(
-            f"the weights of {weights.name} are in {weights.format} format, which the engine {choice.name} doesn't read",
+            f"the engine {choice.name} doesn't read {weights.format} models, and {weights.name} is one",
             f"Set engine.name to {' or '.join(others)}, or choose another model.",
         )
     module = import_module(f"ocrbatch.engines.{choice.name}")
@@ -123,7 +123,7 @@ def load(choice: Choice, weights: Weights) -> Engine:
 
 
 def identity(choice: Choice) -> dict[str, str]:
-    """What of the runtime can change the bits: build, precision, instruction set, device, and options that aren't neutral.
+    """What of the runtime can change the bits: build, precision, instruction set, device, options but neutral ones.
 
     Part of the fingerprint. No model is loaded and no runtime imported.
     """
@@ -164,9 +164,7 @@ def _runtime(config: EngineConfig) -> tuple[str, str, str]:
         if config.device == "gpu":
             wanted = named or AUTO["gpu"][0]
             if "gpu" not in RUNTIMES[wanted].precisions:
-                raise UsageError(
-                    f"the engine {wanted} doesn't run on GPUs", "Set engine.name=auto or engine.device=cpu."
-                )
+                raise UsageError(f"the engine {wanted} runs on CPUs only", "Set engine.name=auto or engine.device=cpu.")
             raise MissingExtraError(RUNTIMES[wanted].gpu_distributions[0], "gpu", f"The engine {wanted} on a GPU")
     if named:
         if not installed(named):
@@ -204,7 +202,7 @@ def _precision(asked: str, name: str, device: str, isa: str) -> str:
 
 
 def _check_cap(name: str, isa: str) -> None:
-    """Only OpenVINO is known to keep a cap, and it not the lowest; a cap at the machine's own level needs no keeping."""
+    """Only OpenVINO is known to keep a cap, but not the lowest; one at the machine's own level needs no keeping."""
     if isa == cpu.level() or name == "fake" or (name == "openvino" and isa != "avx2"):
         return
     cause = "crashes when it is capped to avx2 on a CPU with AVX-512" if name == "openvino" else "can't be capped"

@@ -23,7 +23,7 @@ _CREDENTIALS: Final = re.compile(r"//[^/@\s]+@")
 
 
 def installed(known: Entry) -> Path | None:
-    """The folder of the entry's carrier in this environment. Nothing is imported: a top-level package is only looked up."""
+    """The folder of the entry's carrier in this environment; a top-level package is only looked up, not imported."""
     if known.carrier is None:
         return None
     spec = importlib.util.find_spec(known.carrier.folder)

@@ -39,7 +39,7 @@ class ModelFile:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One model. task: detection, recognition, ...; carrier None: only the official hub has it, and nothing is pinned."""
+    """One model. task: detection, recognition, ...; carrier None: only the hub has it, and nothing is pinned."""
 
     name: str
     task: str

@@ -1,7 +1,9 @@
 """The official hub, reached through PaddleX in a process of its own.
 
-PaddleX imports half a gigabyte, logs at import and brings a cv2 of its own: none of that enters this process. Its own cache is
-used, so models that it fetched before need no network.
+PaddleX logs at import and pulls in half a gigabyte: none of that enters this process. Its own cache is used, so models
+that it fetched before need no network.
+
+Invariant: no credential and no signed URL of the hub's reaches a message.
 """
 
 from __future__ import annotations

@@ -43,7 +43,7 @@ def detection(name: str = "") -> Preparation:
 
 
 def recognition(characters: list[str], name: str = "") -> Preparation:
-    """The preparation of an official recognition model; `characters` is its list as shipped, without blank and space."""
+    """The preparation of an official recognition model; `characters` as shipped, without the blank and the space."""
     return Preparation(name, "ctc", RECOGNITION_HALF, RECOGNITION_HALF, 1 / 255, ctc_classes(characters))
 
 
@@ -53,7 +53,7 @@ def ctc_classes(characters: list[str]) -> tuple[str, ...]:
 
 
 def read_characters(path: Path) -> list[str]:
-    """Reads a list of characters, one a line. Only newline ends a line: U+2028 and its like are characters themselves."""
+    """Reads a list of characters, one a line. Only a newline ends one: U+2028 and its like are characters too."""
     try:
         text = path.read_bytes().decode("utf8")
     except (OSError, UnicodeDecodeError) as error:
@@ -75,8 +75,10 @@ def read(path: Path) -> Preparation:
         ) from error
 
 
-def parse(tree: dict[str, Any]) -> Preparation:
-    """Builds a Preparation from a loaded inference.yml. Raises KeyError, TypeError or ValueError on what it can't use."""
+def parse(tree: Any) -> Preparation:
+    """Builds a Preparation from a loaded inference.yml. Raises KeyError, TypeError or ValueError where it can't."""
+    if not isinstance(tree, dict):
+        raise TypeError("it is not a mapping")
     name = str((tree.get("Global") or {}).get("model_name", ""))
     decoder = str(tree["PostProcess"]["name"])
     operations: dict[str, dict[str, Any]] = {}

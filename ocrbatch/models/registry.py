@@ -1,6 +1,7 @@
 """From an official name, or a folder, to files that were checked.
 
-Sources, in order: the folder that is given; the package that carries the weights; the cache that `pull` fills; the official hub.
+Sources, in order: the folder that is given; the package that carries the weights; the cache that `pull` fills; the
+official hub.
 Invariant: a file that registry.yaml names is never handed out with other bytes than it names.
 """
 
@@ -40,12 +41,12 @@ def resolve(
 ) -> Weights:
     """Finds a model's files, checks them and reads how pixels enter them.
 
-    name: official name; with `model_dir` only the task that it stands for counts, and the folder's own config says the rest.
-    model_dir: local folder or object-store URI (`storage` reads it into the cache) that holds inference.onnx or one other
-        .onnx file, or inference.json or .pdmodel with .pdiparams; and inference.yml or inference.yaml.
+    name: official name; with `model_dir` only its task counts, and the folder's own config says the rest.
+    model_dir: local folder or object-store URI (`storage` reads it into the cache) that holds inference.onnx or one
+        other .onnx file, or inference.json or .pdmodel with .pdiparams; and inference.yml or inference.yaml.
     cache: folder for what is fetched, `default_cache()` when None. wanted: the only format that will do.
-    Raises ModelError on unknown names, missing, wrong or unusable files, each with its remedy; MissingExtraError when the
-    carrier isn't installed.
+    Raises ModelError on unknown names, missing, wrong or unusable files, each with its remedy; MissingExtraError when
+    the carrier isn't installed.
     """
     cache = cache or default_cache()
     if model_dir is not None:

@@ -23,7 +23,7 @@ class Weights:
     """One model's files, checked, on local disk.
 
     format: `onnx` (path is the .onnx file) or `paddle` (path is the folder).
-    mean, std, scale: pixel p of channel c enters the network as (p * scale - mean[c]) / std[c]; channels are in BGR order.
+    mean, std, scale: pixel p of channel c enters the network as (p * scale - mean[c]) / std[c], channels in BGR order.
     characters: the classes of a ctc head in order, the blank (index 0) and the final space included; empty for map.
     """
 

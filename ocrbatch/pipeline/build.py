@@ -23,8 +23,8 @@ from ocrbatch.stages.recognize import RecognizeStage
 from ocrbatch.stages.write import WriteStage
 from ocrbatch.storage import Storage
 
-# A page that kills its worker is tried once more by Ray, then its block is given up; what is missing is read again afterwards.
-# Without restarts a dead actor would keep its place and the job would stall.
+# A page that kills its worker is tried once more by Ray, then its block is given up; what is missing is read again
+# afterwards. Without restarts a dead actor would keep its place and the job would stall.
 CRASHES: Final[dict[str, Any]] = {"max_restarts": -1, "max_task_retries": 1}
 
 
@@ -38,32 +38,24 @@ class ManifestFile:
 
 
 def build(
-    config: JobConfig,
-    plan: Plan,
-    manifest: Sequence[ManifestFile],
-    fingerprint: str,
-    write: WriteStage,
-    page_batch: int,
+    config: JobConfig, plan: Plan, manifest: Sequence[ManifestFile], write: WriteStage, page_batch: int
 ) -> Dataset:
     """manifest -> decode -> (detect -> recognize | read) -> write: a lazy Dataset of write results (`write.RESULT`)."""
     source = ManifestSource(manifest, config.output.storage)
-    pages = ray.data.read_datasource(
-        source, override_num_blocks=max(1, source.blocks), ray_remote_args={"num_cpus": LIST_CPUS}
-    ).map_batches(DecodeStage, fn_constructor_args=(config,), batch_size=None, **_pool(plan.decoders))
-    if plan.readers:
-        lines = _models(pages, ReadStage, config, fingerprint, plan.readers, page_batch)
-    else:
-        assert plan.detectors and plan.recognizers, "the layout split has two pools"
-        regions = _models(pages, DetectStage, config, fingerprint, plan.detectors, page_batch)
-        lines = _models(regions, RecognizeStage, config, fingerprint, plan.recognizers, page_batch)
-    return lines.map_batches(
-        write.__call__, batch_size=None, batch_format="pyarrow", num_cpus=WRITE_CPUS, zero_copy_batch=True
+    pages = ray.data.read_datasource(source, override_num_blocks=max(1, source.blocks), num_cpus=LIST_CPUS).map_batches(
+        DecodeStage, fn_constructor_args=(config,), batch_size=None, **_pool(plan.decoders)
     )
 
+    def models(rows: Dataset, stage: type, pool: Pool) -> Dataset:
+        args = (config, write.fingerprint, pool.threads)
+        return rows.map_batches(stage, fn_constructor_args=args, batch_size=page_batch, **_pool(pool))
 
-def _models(pages: Dataset, stage: type, config: JobConfig, fingerprint: str, pool: Pool, page_batch: int) -> Dataset:
-    args = (config, fingerprint, pool.threads)
-    return pages.map_batches(stage, fn_constructor_args=args, batch_size=page_batch, **_pool(pool))
+    if plan.readers:
+        lines = models(pages, ReadStage, plan.readers)
+    else:
+        assert plan.detectors and plan.recognizers, "the layout split has two pools"
+        lines = models(models(pages, DetectStage, plan.detectors), RecognizeStage, plan.recognizers)
+    return lines.map_batches(write.__call__, batch_size=None, batch_format="pyarrow", num_cpus=WRITE_CPUS)
 
 
 def _pool(pool: Pool) -> dict[str, Any]:

@@ -8,7 +8,8 @@ from typing import Any
 
 from ocrbatch.config import JobConfig
 from ocrbatch.documents.pages import parse_pages
-from ocrbatch.pipeline.run import Inputs, check, settled
+from ocrbatch.engines.registry import choose
+from ocrbatch.pipeline.prepare import Inputs, check, settled
 from ocrbatch.sinks.commit import read_ledger
 from ocrbatch.sources.selection import Tally, select
 from ocrbatch.stages.identity import resolve_fingerprint
@@ -17,7 +18,9 @@ from ocrbatch.storage import Storage
 
 @dataclass(slots=True)
 class Preview:
-    """Counts of documents. names: how many of those that are left have each file ending. bytes: of those whose size is known."""
+    """Counts of documents. names: how many of those that are left have each file ending. bytes: of those whose size is
+    known.
+    """
 
     output: str
     fingerprint: str
@@ -30,7 +33,6 @@ class Preview:
     open_failures: int = 0
     bytes: int = 0
     retries: int = 0
-    stale_pages: int = 0
     names: dict[str, int] = field(default_factory=dict)
 
     def tree(self) -> dict[str, Any]:
@@ -48,23 +50,20 @@ class Preview:
         ]
         if self.retries:
             lines.append(f"  of these   {self.retries} are tried again")
-        lines.append(
-            f"Fingerprint  {self.fingerprint}"
-            + (f"; {self.stale_pages} pages were read with another one" if self.stale_pages else "")
-        )
+        lines.append(f"Fingerprint  {self.fingerprint}")
         return "\n".join(lines)
 
 
 def preview(config: JobConfig) -> Preview:
     """Raises UsageError for a config that a run would refuse, too."""
     check(config)
-    config = settled(config)
+    config = settled(config, choose(config.engine))
     output = Storage(config.output.storage)
     ledger = read_ledger(output, config.output.uri)
     found = Preview(config.output.uri, resolve_fingerprint(config))
     tally, names = Tally(), Counter[str]()
     inputs = Inputs(config, Storage(config.input.storage))
-    wanted = parse_pages(config.documents.pages).indexes
+    wanted = parse_pages(config.documents.pages).expected
     for work in select(inputs.documents(), ledger, config.pipeline.attempts, tally, wanted):
         found.bytes += work.document.size or 0
         found.retries += work.attempt > 1

@@ -1,6 +1,7 @@
 """How many workers of which kind a cluster gets. Pure.
 
-Invariant: the pools never claim all CPUs, because reading the manifest and writing parts need some: Ray Data hangs otherwise.
+Invariant: the pools never claim all CPUs, because reading the manifest and writing parts need some: Ray Data hangs
+otherwise.
 """
 
 from __future__ import annotations
@@ -65,7 +66,8 @@ class Plan:
 def plan(cluster: Cluster, config: PipelineConfig) -> Plan:
     """Sizes the pools for a cluster; what the config names is taken as it is.
 
-    auto layout: fused on CPUs (one pool keeps a small machine's cores busy without balance), split where there are GPUs.
+    auto layout: fused on CPUs (one pool keeps a small machine's cores busy without balance), split where there are
+    GPUs.
     """
     layout = config.layout if config.layout != "auto" else "split" if cluster.gpus else "fused"
     usable = max(0.2, cluster.cpus - LIST_CPUS - WRITE_CPUS * max(1, cluster.nodes))

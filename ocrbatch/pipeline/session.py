@@ -27,8 +27,8 @@ INIT_DEATHS: Final = 3
 def session(config: PipelineConfig) -> Iterator[Cluster]:
     """A connected Ray for the length of a `with`; one that was started here is ended with it.
 
-    Joins, in this order: a Ray that this process is in already, `pipeline.address`, the cluster of the Ray job that this process
-    is (RAY_ADDRESS). Otherwise starts Ray on this machine.
+    Joins, in this order: a Ray that this process is in already, `pipeline.address`, the cluster of the Ray job that
+    this process is (RAY_ADDRESS). Otherwise starts Ray on this machine.
     """
     joined = ray.is_initialized()
     if not joined:

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from typing import Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ocrbatch.config import JobConfig
+from ocrbatch.errors import NotFoundError
 from ocrbatch.pipeline.build import ManifestFile
+from ocrbatch.sinks.log import Key
 from ocrbatch.sources.selection import Work, manifest_batches, manifest_schema, read_manifest
 from ocrbatch.storage import Storage, join
 
+RUNS: Final = "_ocrbatch/runs"
+SETTINGS: Final = "config.json"
 FILE_ROWS: Final = 16_384
 # A row group is what one decode task takes: small enough to spread, large enough to keep Ray's cost a page low.
 GROUP_ROWS: Final = 16
@@ -60,3 +67,41 @@ def read(files: Iterable[ManifestFile], storage: Storage) -> Iterator[Work]:
         parquet = pq.ParquetFile(io.BytesIO(storage.read(file.uri)))
         for batch in parquet.iter_batches():
             yield from read_manifest(batch)
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """What a run set out to do: its documents, and its `documents.pages`. keys None: no run has left a list."""
+
+    keys: Iterable[Key] | None = None
+    pages: str = ""
+
+
+def last_planned(storage: Storage, output: str) -> Planned:
+    """The work of the last run of an output that had any, as its manifest says."""
+    folder = join(output, RUNS)
+    try:
+        runs = sorted({_run_of(entry.uri) for entry in storage.list(folder) if entry.uri.endswith(f"/{SETTINGS}")})
+    except NotFoundError:
+        runs = []
+    if not runs:
+        return Planned()
+    last = join(folder, runs[-1])
+    settings = json.loads(storage.read(join(last, SETTINGS)))
+    files = [
+        ManifestFile(entry.uri, 0, 0)
+        for entry in storage.list(last)
+        if entry.uri.rpartition("/")[0].endswith(f"/{runs[-1]}") and entry.uri.endswith(".parquet")
+    ]
+    keys = ((work.document.uri, work.document.etag) for work in read(files, storage))
+    return Planned(keys, settings["documents"]["pages"])
+
+
+def write_settings(config: JobConfig, storage: Storage, folder: str) -> None:
+    """Leaves beside the manifest what the run was asked for; how to reach storage, and so every secret, is left out."""
+    tree = config.model_dump(mode="json", exclude={"pipeline": True, "input": {"storage"}, "output": {"storage"}})
+    storage.put(join(folder, SETTINGS), json.dumps(tree, indent=2).encode())
+
+
+def _run_of(uri: str) -> str:
+    return uri.split("/")[-2]

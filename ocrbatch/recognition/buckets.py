@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-# Pixels. An engine may compile a model for each (OpenVINO: 0.17 s and 70 MB), so there are few; steps are fine where
-# lines are narrow, as most are: on receipts 7.4% of the pixels are padding, with steps of 32 throughout it would be 5.3%,
-# with PaddleX's least width of 320 it is 32%. All are multiples of 32: the model's steps are 8 px wide.
+# Pixels. An engine may compile a model for each (OpenVINO: 0.15 s and 31-40 MB), so there are few; steps are fine where
+# lines are narrow, as most are. On receipts 7.4% of the pixels are padding; steps of 32 throughout would give 5.3%,
+# PaddleX's least width of 320 gives 32%. All are multiples of 32: the model's steps are 8 px wide.
 WIDTHS: Final = (
     *(64, 96, 128, 160, 192, 224, 256, 288, 320, 384, 448, 512),
     *(576, 640, 704, 768, 896, 1024, 1152, 1344, 1600, 2048, 2560, 3200),

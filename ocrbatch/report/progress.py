@@ -1,6 +1,7 @@
 """The progress line: pages done of planned, pages/s, ETA, failures.
 
-The pages of a PDF are known only once it is opened, so the plan grows as documents are met; the line says so until all are.
+The pages of a PDF are known only once it is opened, so the plan grows as documents are met; the line says so until all
+are.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ LIVE_SECONDS: Final = 0.5  # between redraws of the line on one
 class Progress:
     """Counts of one run as they come in.
 
-    documents: those the run has to read. `met` and `planned` grow with `meet`: planned pages of documents that were met, one for
-    each that was not yet.
+    documents: those the run has to read. `met` and `planned` grow with `meet`: planned pages of documents that were
+    met, one for each that was not yet.
     """
 
     def __init__(
@@ -28,12 +29,10 @@ class Progress:
         self.met = 0
         self.pages = 0
         self.failures = 0
-        self.ignored = 0
         self._known = 0
         self._stream = stream or sys.stderr
         self._clock = clock
         self._started = clock()
-        self._first_page: float | None = None
         self._shown = self._started
         self._live = self._stream.isatty()
 
@@ -47,13 +46,10 @@ class Progress:
         self.met += 1
         self._known += pages
 
-    def add(self, pages: int, failures: int, ignored: int) -> None:
+    def add(self, pages: int, failures: int) -> None:
         """Results of one write task came."""
-        if pages and self._first_page is None:
-            self._first_page = self._clock()
         self.pages += pages
         self.failures += failures
-        self.ignored += ignored
 
     def rate(self) -> float:
         """Pages a second since the run began."""

@@ -10,12 +10,14 @@ from typing import Any, Final
 from ocrbatch.errors import FAILURE_CODES
 from ocrbatch.report.progress import duration
 
+QUERY: Final = "SELECT uri, page_index, text FROM '{}/pages/**/*.parquet' LIMIT 5"
 EXAMPLES: Final = 1  # failures of each code that the report shows
 
 
 @dataclass(slots=True)
 class RunReport:
-    """One run. Counts of pages and failures are of this run; `open_failures` and `missing` of everything it was asked for.
+    """One run. Counts of pages and failures are of this run; `open_failures` and `missing` of everything it was asked
+    for.
 
     outcome: done, nothing_left, interrupted, stopped or failed. padding and times are for tuning, seconds by phase.
     """
@@ -98,7 +100,7 @@ class RunReport:
             rows.append(
                 (
                     "Open",
-                    f"{self.open_failures} open failure{'s' if self.open_failures > 1 else ''} in {self.output}/failures",
+                    f"{self.open_failures} failures are open, see {self.output}/failures",
                 )
             )
         if self.missing:
@@ -123,6 +125,6 @@ class RunReport:
         if self.pages or self.outcome == "nothing_left":
             lines += [
                 f"Dataset     {self.output}/pages",
-                f"Query it    duckdb -c \"SELECT uri, page_index, text FROM '{self.output}/pages/**/*.parquet' LIMIT 5\"",
+                f'Query it    duckdb -c "{QUERY.format(self.output)}"',
             ]
         return lines

@@ -158,9 +158,11 @@ class Committer:
 
     def close(self) -> None:
         """Ends well: commits what is staged, publishes everything, says so in the log, gives the lease back."""
-        self.adopt()
-        self.publish(force=True)
-        self._append(lambda n: None if self.shard in self.ledger.closed else Close(self.shard, self.epoch, _now()))
+        self.sync()  # an earlier call may have ended in doubt
+        if self.shard not in self.ledger.closed:
+            self.adopt()
+            self.publish(force=True)
+            self._append(lambda n: None if self.shard in self.ledger.closed else Close(self.shard, self.epoch, _now()))
         self.release()
 
     def release(self) -> None:

@@ -76,6 +76,10 @@ def _put(storage: Storage, output: str, part: Part, rows: pa.Table, level: int) 
     return _with_file(part, part.path, body)
 
 
+def _compressed(level: int) -> dict[str, Any]:
+    return {"compression": "zstd", "compression_level": level, "write_page_checksum": True}
+
+
 def _with_file(part: Part, path: str, body: bytes) -> Part:
     return replace(part, path=path, bytes=len(body), sha256=hashlib.sha256(body).hexdigest())
 
@@ -131,11 +135,11 @@ def find(storage: Storage, output: str, path: str) -> Part | None:
     except NotFoundError:
         return None
     try:
-        file = pq.ParquetFile(pa.BufferReader(body))
-        part = part_from_json(json.loads(file.metadata.metadata[FOOTER]))
-    except (pa.ArrowInvalid, OSError, KeyError, TypeError, ValueError):
+        table = pq.read_table(pa.BufferReader(body), page_checksum_verification=True)
+        part = part_from_json(json.loads((table.schema.metadata or {})[FOOTER]))
+    except (pa.ArrowException, OSError, KeyError, TypeError, ValueError):
         return None
-    return _with_file(part, path, body) if file.metadata.num_rows == part.rows else None
+    return _with_file(part, path, body) if table.num_rows == part.rows else None
 
 
 def reduce(storage: Storage, output: str, epoch: int, part: Part, fresh: Part, *, level: int = 3) -> Part:
@@ -167,7 +171,7 @@ def merge(storage: Storage, output: str, epoch: int, parts: Sequence[Part], *, l
     writer: pq.ParquetWriter | None = None
     for group in _row_groups(tables):
         if writer is None:
-            writer = pq.ParquetWriter(sink, group.schema, compression="zstd", compression_level=level)
+            writer = pq.ParquetWriter(sink, group.schema, **_compressed(level))
         writer.write_table(group, row_group_size=group.num_rows)
         rows += group.num_rows
     if writer is None:

@@ -31,7 +31,7 @@ from ocrbatch.errors import DocumentError
 from ocrbatch.sources import ranges
 from ocrbatch.sources.members import Archive, Member, plain, printable
 from ocrbatch.sources.parquet_rows import ParquetRows
-from ocrbatch.storage import Entry, Storage
+from ocrbatch.storage import Entry, Storage, redact
 
 # A compressed tar that unpacks to more than this is a bomb; scans of plain white reach about 100.
 _MAX_RATIO: Final = 300
@@ -85,9 +85,12 @@ def list_members(entry: Entry, storage: Storage, bytes_column: str | None = None
 def broken(uri: str, error: BaseException) -> DocumentError:
     """The failure that a damaged archive or member becomes."""
     if isinstance(error, OSError) and error.errno is not None:
-        return DocumentError("FETCH_FAILED", f"{printable(uri)}: {error.strerror}")
+        code = "FETCH_FAILED"
+        if isinstance(error, FileNotFoundError | PermissionError):
+            code = "FETCH_NOT_FOUND" if isinstance(error, FileNotFoundError) else "FETCH_DENIED"
+        return DocumentError(code, f"{redact(uri)}: {error.strerror}")
     cause = printable(str(error)).strip().splitlines()
-    return DocumentError("ARCHIVE_BROKEN", f"{printable(uri)}: {cause[0][:300] if cause else type(error).__name__}")
+    return DocumentError("ARCHIVE_BROKEN", f"{redact(uri)}: {cause[0][:300] if cause else type(error).__name__}")
 
 
 class _Zip:
@@ -153,8 +156,7 @@ class _Tar:
     def members(self) -> list[Member]:
         found = []
         while (info := self._tar.next()) is not None:
-            # tarfile keeps every header it has read, and `open` comes without them.
-            self._tar.members = []
+            self._tar.members = []  # type: ignore[attr-defined]  # else it keeps every header, 1 kB each
             if info.isfile():
                 found.append(Member(plain(info.name), f"{info.offset:x}", info.size))
         # tarfile takes a damaged header in the middle for the end: the end is nothing, or a block of zeros.
@@ -164,11 +166,9 @@ class _Tar:
         return found
 
     def open(self, place: str) -> IO[bytes]:
-        # `next` reads the header at `offset`, those of long names before it included.
-        self._tar.offset, self._tar.members, self._tar.firstmember = int(place, 16), [], None
-        self._plain.seek(self._tar.offset)
-        info = self._tar.next()
-        stream = self._tar.extractfile(info) if info is not None and info.isfile() else None
+        self._plain.seek(int(place, 16))
+        info = tarfile.TarInfo.fromtarfile(self._tar)  # with the headers of long names that stand before it
+        stream = self._tar.extractfile(info) if info.isfile() else None
         if stream is None:
             raise tarfile.ReadError(f"no file at byte {int(place, 16)}")
         return stream

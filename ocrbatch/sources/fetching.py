@@ -20,7 +20,7 @@ from ocrbatch.config import DocumentsConfig
 from ocrbatch.errors import AccessDeniedError, DocumentError, NotFoundError, StorageError
 from ocrbatch.records import Document
 from ocrbatch.sources import archives, members
-from ocrbatch.storage import Storage
+from ocrbatch.storage import Storage, redact
 
 _CHUNK_BYTES: Final = 1 << 20
 _OPEN_ARCHIVES: Final = 2
@@ -64,13 +64,14 @@ def fetch(
 def _fetch(
     document: Document, storage: Storage, target: Path, limits: DocumentsConfig, bytes_column: str | None
 ) -> Path:
+    archive, member = members.split_member(document.uri)
+    is_member = member is not None and document.etag
+    if members.is_container(archive) and not is_member:
+        raise _unlisted(document, archive, storage, bytes_column)
     if document.size is not None and document.size > limits.max_bytes:
         raise _too_large(document, document.size, limits)
-    archive, member = members.split_member(document.uri)
-    if member is not None and document.etag:
+    if is_member:
         _extract(document, archive, storage, target, limits)
-    elif members.is_container(archive):
-        raise _unlisted(document, archive, storage, bytes_column)
     elif (local := storage.is_local(document.uri)) is not None:
         return _original(document, local, limits)
     else:
@@ -84,12 +85,12 @@ def _failure(document: Document, error: StorageError) -> DocumentError:
         code = "FETCH_NOT_FOUND"
     elif isinstance(error, AccessDeniedError):
         code = "FETCH_DENIED"
-    return DocumentError(code, str(error) or f"{document.uri}: {type(error).__name__}")
+    return DocumentError(code, str(error) or f"{redact(document.uri)}: {type(error).__name__}")
 
 
 def _too_large(document: Document, size: int, limits: DocumentsConfig) -> DocumentError:
     return DocumentError(
-        "FILE_TOO_LARGE", f"{document.uri} has {size:,} bytes; documents.max_bytes is {limits.max_bytes:,}"
+        "FILE_TOO_LARGE", f"{redact(document.uri)} has {size:,} bytes; documents.max_bytes is {limits.max_bytes:,}"
     )
 
 
@@ -97,14 +98,16 @@ def _original(document: Document, path: Path, limits: DocumentsConfig) -> Path:
     try:
         size = path.stat().st_size
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise DocumentError("FETCH_NOT_FOUND", f"{document.uri} does not exist") from error
+        raise DocumentError("FETCH_NOT_FOUND", f"{redact(document.uri)} does not exist") from error
     except OSError as error:
-        raise DocumentError("FETCH_DENIED", f"{document.uri}: {error.strerror}") from error
+        raise DocumentError("FETCH_DENIED", f"{redact(document.uri)}: {error.strerror}") from error
     if not path.is_file():
-        raise DocumentError("FETCH_NOT_FOUND", f"{document.uri} is no file", "Name files, or folders by input.uris.")
+        raise DocumentError(
+            "FETCH_NOT_FOUND", f"{redact(document.uri)} is no file", "Name files, or folders by input.uris."
+        )
     if not os.access(path, os.R_OK):
         raise DocumentError(
-            "FETCH_DENIED", f"{document.uri} may not be read", "Give this user the right to read the file."
+            "FETCH_DENIED", f"{redact(document.uri)} may not be read", "Give this user the right to read the file."
         )
     if size > limits.max_bytes:
         raise _too_large(document, size, limits)
@@ -119,8 +122,10 @@ def _unlisted(document: Document, archive: str, storage: Storage, bytes_column: 
         return error
     member = members.split_member(document.uri)[1]
     if member is not None and member not in names:
-        return DocumentError("FETCH_NOT_FOUND", f"{archive} has no member {member}")
-    return DocumentError("FETCH_FAILED", f"{document.uri} could not be listed before, but can now", "Run again.")
+        return DocumentError("FETCH_NOT_FOUND", f"{redact(archive)} has no member {member}")
+    return DocumentError(
+        "FETCH_FAILED", f"{redact(document.uri)} could not be listed before, but can now", "Run again."
+    )
 
 
 class _Opened:
@@ -148,7 +153,7 @@ def _opened(uri: str, etag: str, storage: Storage) -> _Opened:
     entry = storage.stat(uri)
     if entry.etag != etag:
         raise DocumentError(
-            "FETCH_FAILED", f"{uri} has changed since it was listed", "Run again: it is then listed anew."
+            "FETCH_FAILED", f"{redact(uri)} has changed since it was listed", "Run again: it is then listed anew."
         )
     fresh, out = _Opened(archives.open_archive(entry, storage)), []
     with _cache_lock:
@@ -194,9 +199,9 @@ def _copy(document: Document, stream: IO[bytes], file: IO[bytes], limits: Docume
         if size > limits.max_bytes:
             raise _too_large(document, size, limits)
         if time.monotonic() > deadline:
-            raise DocumentError("FETCH_TIMEOUT", f"{document.uri} took longer than {limits.fetch_timeout:g} s")
+            raise DocumentError("FETCH_TIMEOUT", f"{redact(document.uri)} took longer than {limits.fetch_timeout:g} s")
         file.write(chunk)
     if document.size is not None and size != document.size:
         raise DocumentError(
-            "ARCHIVE_BROKEN", f"{document.uri} has {size:,} bytes where {document.size:,} were promised"
+            "ARCHIVE_BROKEN", f"{redact(document.uri)} has {size:,} bytes where {document.size:,} were promised"
         )

@@ -24,7 +24,7 @@ _CHECK = "Check the spelling; a folder in a bucket exists only as long as someth
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """One given URI. uri: what to list; root: where paths are counted from; member: what to take of archives, or None."""
+    """One given URI. uri: what to list; root: where paths count from; member: what to take of archives, or None."""
 
     given: str
     uri: str
@@ -103,7 +103,10 @@ def _place(given: str, storage: Storage) -> _Place:
     path = storage.is_local(uri)
     plain = uri if path is None else str(path)
     is_glob = has_magic(uri) and not (path.exists() if path is not None else storage.exists(uri))
-    root = split_glob(plain)[0] if is_glob else plain
+    root = plain
+    if is_glob:
+        compile_glob(plain)  # storage takes it as it is, so a set that is none shows here
+        root, _ = split_glob(plain)
     return _Place(given, uri, root.rstrip("/") + "/", is_glob, member)
 
 
@@ -138,7 +141,8 @@ def _below(place: _Place, config: InputConfig, storage: Storage, keep: Filter) -
         raise UsageError(f"the input {redact(place.given)} matches no member", _CHECK)
     if not any_file and place.is_glob:
         raise UsageError(f"the input {redact(place.given)} matches no file", _CHECK)
-    if not any_file and (storage.is_local(place.uri) is None or not is_folder(place.root, storage)):
+    local = storage.is_local(place.uri)
+    if not any_file and (local is None or not local.is_dir()):
         raise UsageError(f"the input {redact(place.given)} does not exist", _CHECK)
 
 

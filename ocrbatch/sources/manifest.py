@@ -23,16 +23,18 @@ import pyarrow.json
 import pyarrow.parquet as pq
 
 from ocrbatch.config import InputConfig
-from ocrbatch.errors import AccessDeniedError, NotFoundError, StorageError, UsageError
+from ocrbatch.errors import AccessDeniedError, NotFoundError, UsageError
 from ocrbatch.records import Document
 from ocrbatch.schema import pages_schema
-from ocrbatch.sources import listing, members, patterns
-from ocrbatch.storage import Entry, Storage
+from ocrbatch.sources import listing, members
+from ocrbatch.sources.patterns import Filter
+from ocrbatch.storage import Entry, Storage, redact
 
 # A stat is one round trip of 10-50 ms, so 32 at a time are about 1,000 a second.
 _THREADS: Final = 32
 _CHUNK_ROWS: Final = 1024
 _OPEN_LISTS: Final = 4
+_BLOCK: Final = 16 << 20  # bytes; one row must fit
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +67,9 @@ def read(config: InputConfig, storage: Storage) -> Manifest:
     """
     if not config.manifest:
         raise UsageError("no manifest was given", "Name it by input.manifest.")
-    name = config.manifest
+    name = redact(config.manifest)
     try:
-        body = storage.read(name)
+        body = storage.read(config.manifest)
     except NotFoundError as error:
         raise UsageError(f"the manifest {name} does not exist", "Check the path.") from error
     try:
@@ -84,20 +86,18 @@ def read(config: InputConfig, storage: Storage) -> Manifest:
 def _parse(name: str, body: bytes, uri_column: str) -> pa.Table:
     suffix = name.lower().rsplit("/", 1)[-1].rpartition(".")[2]
     if suffix == "txt":
-        lines = (line.strip() for line in body.decode("utf-8-sig").splitlines())
+        lines = (line.strip() for line in body.decode("utf-8-sig").split("\n"))
         return pa.table({uri_column: pa.array([x for x in lines if x and not x.startswith("#")], pa.string())})
     if suffix == "csv":
-        parse = pyarrow.csv.ParseOptions(newlines_in_values=True)
-        with pyarrow.csv.open_csv(io.BytesIO(body), parse_options=parse) as reader:
+        parse, blocks = pyarrow.csv.ParseOptions(newlines_in_values=True), pyarrow.csv.ReadOptions(block_size=_BLOCK)
+        with pyarrow.csv.open_csv(io.BytesIO(body), read_options=blocks, parse_options=parse) as reader:
             names = reader.schema.names
         # Types guessed from the first rows would break on the later ones, and "007" is no number.
         convert = pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False)
-        return pyarrow.csv.read_csv(io.BytesIO(body), parse_options=parse, convert_options=convert)
+        return pyarrow.csv.read_csv(io.BytesIO(body), blocks, parse, convert)
     if suffix in ("jsonl", "ndjson"):
-        # One line must fit in a block.
-        return pyarrow.json.read_json(
-            io.BytesIO(body.removeprefix(b"\xef\xbb\xbf")), read_options=pyarrow.json.ReadOptions(block_size=16 << 20)
-        )
+        blocks = pyarrow.json.ReadOptions(block_size=_BLOCK)
+        return pyarrow.json.read_json(io.BytesIO(body.removeprefix(b"\xef\xbb\xbf")), blocks)
     if suffix == "parquet":
         return pq.read_table(pa.BufferReader(body))
     raise UsageError(f"the manifest {name} has none of the known formats", "Name it .txt, .csv, .jsonl or .parquet.")
@@ -107,14 +107,14 @@ def _extra_fields(schema: pa.Schema, uri_column: str, name: str) -> list[pa.Fiel
     if uri_column not in schema.names:
         found = ", ".join(schema.names)
         raise UsageError(
-            f"the manifest {name} has no column {uri_column!r}; its columns: {found}", "Name it by input.uri_column."
+            f"the manifest {name} has no column {uri_column!r}; its columns: {found}",
+            "Name it by input.uri_column.",
         )
     twice = sorted({n for n in schema.names if schema.names.count(n) > 1})
     if twice:
         raise UsageError(f"the manifest {name} has more than one column {', '.join(twice)}", "Rename all but one.")
-    if not pa.types.is_string(uri_type := _kept(schema.field(uri_column).type)) and not pa.types.is_large_string(
-        uri_type
-    ):
+    uri_type = _kept(schema.field(uri_column).type)
+    if not (pa.types.is_string(uri_type) or pa.types.is_large_string(uri_type)):
         raise UsageError(f"the manifest {name} has {uri_type} in its column {uri_column!r}, not text", "Make it text.")
     extra = [pa.field(f.name, _kept(f.type)) for f in schema if f.name != uri_column]
     try:
@@ -127,6 +127,8 @@ def _extra_fields(schema: pa.Schema, uri_column: str, name: str) -> list[pa.Fiel
 def _kept(kind: pa.DataType) -> pa.DataType:
     if pa.types.is_dictionary(kind):
         return _kept(kind.value_type)
+    if pa.types.is_list(kind) and pa.types.is_null(kind.value_type):
+        return pa.list_(pa.string())
     return pa.string() if pa.types.is_null(kind) else kind
 
 
@@ -147,7 +149,7 @@ def _rows(table: pa.Table, extra: list[pa.Field], uri_column: str, folder: str) 
 def _documents(table: pa.Table, extra: list[pa.Field], config: InputConfig, storage: Storage) -> Iterator[Document]:
     manifest = listing.absolute(config.manifest or "", storage)
     folder = manifest[: manifest.rfind("/") + 1]
-    keep = patterns.Filter.of(config.include, config.exclude)
+    keep = Filter.of(config.include, config.exclude)
     resolver = _Resolver(config, storage, keep, folder)
     rows = _rows(table, extra, config.uri_column, folder)
     seen: dict[str, bytes] = {}
@@ -161,10 +163,8 @@ def _documents(table: pa.Table, extra: list[pa.Field], config: InputConfig, stor
                     if before is digest:
                         yield replace(document, extra=dict(values)) if values else document
                     elif before != digest:
-                        raise UsageError(
-                            f"the manifest names {document.uri} twice, with different values in its other columns",
-                            "Leave one of the two rows.",
-                        )
+                        message = f"the manifest names {redact(document.uri)} twice, with different other columns"
+                        raise UsageError(message, "Leave one of the two rows.")
 
 
 def _digest(values: Mapping[str, Any]) -> bytes:
@@ -175,7 +175,7 @@ def _digest(values: Mapping[str, Any]) -> bytes:
 class _Resolver:
     """Turns a row's URI into documents; keeps the member lists of the last few archives."""
 
-    def __init__(self, config: InputConfig, storage: Storage, keep: patterns.Filter, folder: str) -> None:
+    def __init__(self, config: InputConfig, storage: Storage, keep: Filter, folder: str) -> None:
         self._config, self._storage, self._keep, self._folder = config, storage, keep, folder
         self._lists: OrderedDict[tuple[str, str], dict[str, Document]] = OrderedDict()
 
@@ -187,10 +187,6 @@ class _Resolver:
             return self._storage.stat(members.split_member(uri)[0])
         except (NotFoundError, AccessDeniedError):
             return None  # fetching meets it again and gives the code
-        except StorageError:
-            if listing.is_folder(uri, self._storage):
-                return None
-            raise
 
     def resolve(self, uri: str, entry: Entry | None) -> Iterator[Document]:
         """The documents of one row, `include` and `exclude` applied."""

@@ -97,9 +97,10 @@ class ParquetRows:
             group, start = self._group_of(row)
             self._batches = self._read(column, 16, list(range(group, self._parquet.num_row_groups)))
             values = []
+        self._at = ("", 0, [])  # so that an error on the way leaves no wrong position behind
         while row >= start + len(values):
             start += len(values)
-            values = next(self._batches, None) or []
+            values = next(self._batches, [])
             if not values:
                 raise ValueError(f"the file has no row {row}")
         self._at = (column, start, values)

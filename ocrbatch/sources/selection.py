@@ -17,14 +17,24 @@ from ocrbatch.records import Document
 from ocrbatch.schema import MANIFEST, extra_type
 
 
+class OpenFailure(Protocol):
+    """The last attempt at a page, or at a document, that is not there yet; attempt counts from 1, over all runs."""
+
+    @property
+    def attempt(self) -> int: ...  # noqa: D102
+
+    @property
+    def retryable(self) -> bool: ...  # noqa: D102
+
+
 class LedgerView(Protocol):
     """What selection asks the ledger about one version of a document."""
 
     def pages_held(self, uri: str, etag: str) -> tuple[int | None, Collection[int]]:
         """(page_count, indexes of the pages that are committed); the count is None where no page of it was ever met."""
 
-    def failures(self, uri: str, etag: str) -> Mapping[int | None, tuple[int, bool]]:
-        """The last failure of each page, by index (None: the document as a whole), as (attempt, retryable)."""
+    def failures(self, uri: str, etag: str) -> Mapping[int | None, OpenFailure]:
+        """The open failures by page index; None stands for the document as a whole."""
 
     def ignored(self, uri: str, etag: str) -> bool:
         """Whether it was met and is no document, as its name says."""
@@ -53,8 +63,8 @@ class Decision:
 class Tally:
     """Counts of documents: listed = left + complete + failed + ignored; and of rows: what was held and stays failed.
 
-    failed: left out because of failures that no run repeats. open_failures: such failures, those of documents with
-    other pages left included. pages_held: pages of listed documents that are committed.
+    failed: left out because of failures that no run repeats. open_failures: of those documents; documents that are
+    left will have theirs counted when they are done. pages_held: pages of listed documents that are committed.
     """
 
     listed: int = 0
@@ -72,7 +82,7 @@ class Tally:
         self.complete += decision.fate == "complete"
         self.failed += decision.fate == "failed"
         self.ignored += decision.fate == "ignored"
-        self.open_failures += decision.stays
+        self.open_failures += decision.stays if decision.fate == "failed" else 0
         self.pages_held += decision.held
 
 
@@ -91,7 +101,7 @@ def decide(
         return Decision("ignored")
     count, held = state.pages_held(document.uri, document.etag)
     failures = {i: f for i, f in state.failures(document.uri, document.etag).items() if i is None or i not in held}
-    again = {i: attempt for i, (attempt, retryable) in failures.items() if retryable and attempt < attempts}
+    again = {i: f.attempt for i, f in failures.items() if f.retryable and f.attempt < attempts}
     stands = {i for i in failures if i not in again}
     done = set(held) | {i for i in stands if i is not None}
     if count is not None and (pages := wanted(count)) and done.issuperset(pages):

@@ -1,7 +1,7 @@
 """What all stages share: the row that travels between them, and the guard that turns exceptions into failure rows.
 
-Invariant: a stage gives one row for each row it takes (decoding: one a page), in order, whatever its work raises. This is the
-only module that catches broadly.
+Invariant: a stage gives one row for each row it takes (decoding: one a page), in order, whatever its work raises. This
+is the only module that catches broadly.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def guarded(
             return [error]
     except OcrBatchError:
         raise
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001  # whatever a model or a library raises is one page's failure
         if len(items) == 1:
             log.warning("%s: %s: %s", code, type(error).__name__, error)
             return [DocumentError(code, f"{FAILURE_CODES[code].cause} ({type(error).__name__}: {error})")]
@@ -109,8 +109,14 @@ def binary_column(blobs: Iterable[NDArray[np.uint8] | None]) -> pa.Array:
 
 
 def bytes_at(column: pa.ChunkedArray, row: int) -> NDArray[np.uint8]:
-    """The blob of one row as a read-only view, not copied."""
-    return np.frombuffer(column[row].as_buffer(), np.uint8)
+    """The blob of one row of a large_binary column as a read-only view. (Arrow's own scalar would copy it.)"""
+    for chunk in column.chunks:
+        if row < len(chunk):
+            break
+        row -= len(chunk)
+    _, offsets, data = chunk.buffers()
+    start, end = np.frombuffer(offsets, np.int64)[chunk.offset + row : chunk.offset + row + 2]
+    return np.frombuffer(data or b"", np.uint8, count=end - start, offset=start)
 
 
 class PageStage:

@@ -1,7 +1,7 @@
 """Decode: documents of the run's manifest to pages, each a row with its pixels.
 
-A worker keeps one sandboxed decoder process and streams: one page is in its hands at a time, whatever the document's length. The
-next documents are fetched while one is decoded.
+A worker keeps one sandboxed decoder process and streams: one page is in its hands at a time, whatever the document's
+length. The next documents are fetched while one is decoded.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ class DecodeStage:
 def page_sha256(image: Pixels) -> str:
     """SHA-256 of a page's size and pixels: equal for equal pictures, whatever file they came from."""
     digest = hashlib.sha256(b"%d %d\n" % image.shape[:2])
-    digest.update(image)
+    digest.update(image.data)
     return digest.hexdigest()
 
 

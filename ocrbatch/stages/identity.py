@@ -17,6 +17,6 @@ def check_fingerprint(config: JobConfig, expected: str) -> None:
     own = resolve_fingerprint(config)
     if own != expected:
         raise UsageError(
-            f"this worker's results would differ from the run's (fingerprint {own}, not {expected}): {resolved(config)}",
+            f"this worker would give other results (fingerprint {own}, not {expected}): {resolved(config)}",
             "Install the same versions on every node; on a mix of processors set engine.isa_cap and engine.precision.",
         )

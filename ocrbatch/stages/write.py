@@ -29,7 +29,7 @@ RESULT: Final = pa.schema([("result", pa.string())])
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What one write task did: the parts it staged, the files that are no documents, and counts for the progress line."""
+    """What one write task did: the parts it staged, the files that are no documents, and counts for people."""
 
     parts: tuple[Part, ...] = ()
     ignored: tuple[tuple[str, str], ...] = ()
@@ -166,7 +166,8 @@ class WriteStage:
 def partition(uri: str, rule: str | None, run_date: date) -> str:
     """The hive partition of a document's rows: '' where none is asked for.
 
-    rule: `run_date`, or a regular expression whose named groups are searched in the URI; a group that isn't found is Hive's null.
+    rule: `run_date`, or a regular expression whose named groups are searched in the URI; a group that isn't found is
+    Hive's null.
     """
     if rule is None:
         return ""

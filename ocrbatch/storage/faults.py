@@ -95,6 +95,8 @@ def http_status(error: BaseException) -> tuple[int | None, str]:
             status = getattr(link, name, None)
             if isinstance(status, int) and 400 <= status < 600:
                 return status, ""
+        if _is_one_of(link, _TRANSIENT_TYPES):  # what lies below is no reply: aiohttp calls a short body a "400"
+            break
     return None, ""
 
 
@@ -198,7 +200,7 @@ def scrub(text: str, secrets: Iterable[str]) -> str:
     """The text on one line of at most 500 characters, without the secrets and without any URL's user part and query."""
     text = redact_text(text)
     for secret in sorted(secrets, key=len, reverse=True):
-        if secret:
+        if len(secret) >= 4:  # a shorter one would tear every word that has its letters
             text = text.replace(secret, "***")
     return " ".join(text.split())[:500]
 
@@ -211,7 +213,7 @@ def secrets_within(options: dict[str, Any], *, all_of_it: bool = False) -> list[
         if isinstance(value, dict):
             found += secrets_within(value, all_of_it=secret)
         elif secret and isinstance(value, str):
-            found.append(value)
+            found += sorted({value, *value.split()})  # of "Bearer abc", the server may repeat the second word
     return found
 
 

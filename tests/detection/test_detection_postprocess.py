@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ocrbatch.config import DetectionConfig
@@ -73,6 +73,7 @@ def test_a_slanted_line_gives_a_slanted_quad():
 positions = st.lists(st.sampled_from([(x, y) for x in range(20, 260, 80) for y in range(20, 140, 40)]), unique=True)
 
 
+@settings(deadline=None)
 @given(positions, st.integers(30, 45), st.integers(6, 12))
 def test_every_rectangle_is_found_once_and_lies_within_its_region(places, width, height):
     found = regions(painted(*((x, y, width, height) for x, y in places)), 320, 160, CONFIG)
@@ -82,6 +83,7 @@ def test_every_rectangle_is_found_once_and_lies_within_its_region(places, width,
         assert left < x and top < y and right >= x + width and bottom >= y + height
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**32 - 1))
 def test_the_mean_is_that_of_a_full_mask(seed):
     rng = np.random.default_rng(seed)
@@ -98,10 +100,11 @@ def test_a_quad_beyond_the_map_counts_only_what_is_on_it():
     assert mean_within(np.full((20, 20), 0.7, np.float32), quad) == pytest.approx(0.7)
 
 
-@given(st.floats(4, 200), st.floats(4, 60), st.floats(0.5, 3))
+@settings(deadline=None)
+@given(st.integers(4, 200), st.integers(4, 60), st.floats(0.5, 3))
 def test_growing_moves_every_side_by_the_same_distance(width, height, ratio):
-    quad = np.array([(50, 50), (50 + int(width), 50), (50 + int(width), 50 + int(height)), (50, 50 + int(height))], np.float32)
-    distance = int(width) * int(height) * ratio / (2 * (int(width) + int(height)))
-    outline = grown(quad, ratio)
+    right, bottom = 50 + width, 50 + height
+    outline = grown(np.array([(50, 50), (right, 50), (right, bottom), (50, bottom)], np.float32), ratio)
+    distance = width * height * ratio / (2 * (width + height))
     assert outline.min(axis=0).tolist() == pytest.approx([50 - distance] * 2, abs=1)
-    assert outline.max(axis=0).tolist() == pytest.approx([50 + int(width) + distance, 50 + int(height) + distance], abs=1)
+    assert outline.max(axis=0).tolist() == pytest.approx([right + distance, bottom + distance], abs=1)

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ocrbatch.config import DetectionConfig
@@ -29,6 +29,7 @@ def test_sizes(page, config, expected):
     assert input_size(*page, options.limit_side_len, options.limit_type, options.max_side_limit) == expected
 
 
+@settings(deadline=None)
 @given(side, side, st.integers(1, 2000), st.sampled_from(["min", "max"]), st.integers(32, 5000))
 def test_sides_are_multiples_of_32_within_the_limit(height, width, limit, kind, longest):
     size = input_size(height, width, limit, kind, longest)
@@ -40,6 +41,7 @@ def test_a_page_that_fits_keeps_its_pixels_in_bgr():
     assert np.array_equal(resized(page, DetectionConfig()), page[:, :, ::-1])
 
 
+@settings(deadline=None)
 @given(st.integers(1, 80), st.integers(1, 80))
 def test_the_foretold_shape_is_the_shape(height, width):
     page = np.full((height, width, 3), 255, np.uint8)

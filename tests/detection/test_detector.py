@@ -40,7 +40,7 @@ def test_regions_are_the_pages_in_reading_order():
 
 def test_coordinates_stay_the_pages_when_it_is_resized():
     lines = ((100, 60, 300, 30),)
-    (same,), (resized,) = (Detector(InkEngine(), DetectionConfig()).detect([page(*size, *lines)]) for size in [(320, 640), (330, 650)])
+    same, resized = Detector(InkEngine(), DetectionConfig()).detect([page(320, 640, *lines), page(330, 650, *lines)])
     assert boxes(resized)[0] == pytest.approx(boxes(same)[0], abs=3)
 
 
@@ -73,7 +73,7 @@ def test_no_page_and_a_blank_page_are_no_trouble():
 def test_a_tiny_page_has_its_regions_within_itself():
     # On its black canvas all but the page is ink for this engine; nothing of that may lie beyond the page.
     (regions,) = Detector(InkEngine(), DetectionConfig()).detect([page(14, 30, (5, 4, 20, 6))])
-    assert all(0 <= l < r <= 30 and 0 <= t < b <= 14 for l, t, r, b in boxes(regions))
+    assert all(0 <= left < r <= 30 and 0 <= t < b <= 14 for left, t, r, b in boxes(regions))
 
 
 def test_regions_of_less_than_a_pixel_are_dropped():
@@ -81,4 +81,4 @@ def test_regions_of_less_than_a_pixel_are_dropped():
     image = page(2, 90)
     image[0, 30:60] = 0
     (regions,) = Detector(InkEngine(), DetectionConfig()).detect([image])
-    assert all(b > t and r > l for l, t, r, b in boxes(regions))
+    assert all(b > t and r > left for left, t, r, b in boxes(regions))

@@ -1,7 +1,7 @@
 """Which strips share a batch."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ocrbatch.recognition.buckets import WIDTHS, batches, bucket
@@ -19,17 +19,20 @@ def test_buckets_ascend_in_steps_of_the_model_and_hold_the_widest_strip():
     assert 20 <= len(WIDTHS) <= 33
 
 
+@settings(deadline=None)
 @given(width)
 def test_a_bucket_holds_its_strip_and_no_narrower_one_does(w):
     assert bucket(w) >= w
     assert all(other < w for other in WIDTHS if other < bucket(w))
 
 
+@settings(deadline=None)
 @given(width, width)
 def test_a_wider_strip_never_has_a_narrower_bucket(a, b):
     assert (bucket(a) <= bucket(b)) if a <= b else (bucket(a) >= bucket(b))
 
 
+@settings(deadline=None)
 @given(width)
 def test_padding_is_bounded(w):
     assert bucket(w) - w < max(64, bucket(w) / 4)
@@ -40,6 +43,7 @@ def test_a_strip_wider_than_any_bucket_is_refused():
         bucket(MAX_WIDTH + 1)
 
 
+@settings(deadline=None)
 @given(widths, area)
 def test_every_strip_is_in_exactly_one_batch_of_its_bucket(some, pixels):
     planned = batches(some, pixels)
@@ -47,6 +51,7 @@ def test_every_strip_is_in_exactly_one_batch_of_its_bucket(some, pixels):
     assert all(bucket(some[member]) == batch.width for batch in planned for member in batch.members)
 
 
+@settings(deadline=None)
 @given(widths, area)
 def test_batches_keep_to_the_area_in_powers_of_two(some, pixels):
     for batch in batches(some, pixels):
@@ -55,6 +60,7 @@ def test_batches_keep_to_the_area_in_powers_of_two(some, pixels):
         assert rows == 1 or rows * batch.width <= pixels
 
 
+@settings(deadline=None)
 @given(st.integers(1, 300), area)
 def test_a_bucket_is_cut_into_few_batches(count, pixels):
     most = max(1, pixels // 64)

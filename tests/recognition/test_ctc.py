@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ocrbatch.recognition.ctc import decode
@@ -49,6 +49,7 @@ def plain(classes):
     return "".join(kept)
 
 
+@settings(deadline=None)
 @given(st.integers(1, 12).flatmap(lambda t: st.lists(st.lists(st.integers(0, 4), min_size=t, max_size=t), min_size=1)))
 def test_a_batch_reads_as_its_lines_one_by_one(lines):
     steps = np.array(lines, np.int32)

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ocrbatch.geometry import whole
@@ -24,6 +24,7 @@ def test_widths(height, width, expected):
     assert strip_width(height, width) == expected
 
 
+@settings(deadline=None)
 @given(st.integers(1, 9000), st.integers(1, 9000))
 def test_widths_keep_the_ratio_within_a_pixel(height, width):
     found = strip_width(height, width)

@@ -197,12 +197,50 @@ def test_a_lost_result_may_be_adopted_and_still_come() -> None:
     assert c.adopt() == 1
     assert c.adopt() == 0
     c.add([part])
-    assert join(OUT, part.path) in storage.objects, "the file that the log names is never taken for a repetition of itself"
+    assert join(OUT, part.path) in storage.objects, (
+        "the file that the log names is never taken for a repetition of itself"
+    )
     c.close()
     c2 = committer(storage, run_id="r2")
     c2.add([part])
     c2.close()
     assert shown(storage) == [("a", "e", 0)]
+
+
+def test_a_late_failure_of_a_document_gives_way_to_its_pages() -> None:
+    """Its writer died long ago, and another has opened the document since."""
+    storage = MemoryStorage()
+    old = committer(storage)
+    stale = fail(old, [("a", None, 1)])
+    new = committer(storage, run_id="r2")
+    new.adopt()
+    assert None in new.ledger.failures("a", "e"), "nothing is known that contradicts it"
+    late = fail(old, [("b", None, 1)])
+    new.add([stage(new, [("a", 0, 2), ("b", 0, 2)])])
+    new.adopt()
+    assert not new.ledger.failures("b", "e")
+    assert not new.ledger.names(late.path)
+    assert new.ledger.names(stale.path)
+
+
+def test_closing_commits_what_is_staged_though_its_result_never_came() -> None:
+    storage = MemoryStorage()
+    c = committer(storage)
+    stage(c, [("a", 0, 1)])
+    c.close()
+    assert shown(storage) == [("a", "e", 0)]
+
+
+def test_a_closed_writer_writes_no_record() -> None:
+    storage = MemoryStorage()
+    c = committer(storage)
+    c.close()
+    late = stage(c, [("b", 0, 1)])
+    before = dict(storage.objects)
+    with pytest.raises(OutputInconsistentError, match="ADD"):
+        c.add([late])
+    c.close()
+    assert {name for name in storage.objects if "/log/" in name} == {name for name in before if "/log/" in name}
 
 
 def test_other_files_in_staging_are_left_alone() -> None:
@@ -333,7 +371,7 @@ def test_a_storage_without_exclusive_create_is_refused(monkeypatch: pytest.Monke
 
 def test_a_second_writer_is_refused_by_the_lease_and_it_is_given_back(tmp_path: Path) -> None:
     storage, config = Storage(), OutputConfig(uri=str(tmp_path))
-    with Committer.open(storage, config, "r1"), pytest.raises(OutputLockedError, match="run r1 on .*pid"):
+    with Committer.open(storage, config, "r1"), pytest.raises(OutputLockedError, match=r"run r1 on .*pid"):
         Committer.open(storage, config, "r2")
     with Committer.open(storage, config, "r3") as c:
         assert c.ledger.opened["main"].run_id == "r3"

@@ -24,7 +24,9 @@ def test_hive_spelling(values: dict[str, str | None], folder: str) -> None:
     assert layout.hive_partition(values) == folder
 
 
-@pytest.mark.parametrize("uri", ["/data/pages/out/pages/dt=1/p.parquet", "s3://b/pages/dt=1/p.parquet", "pages/dt=1/p.parquet"])
+@pytest.mark.parametrize(
+    "uri", ["/data/pages/out/pages/dt=1/p.parquet", "s3://b/pages/dt=1/p.parquet", "pages/dt=1/p.parquet"]
+)
 def test_below_takes_the_last_folder_of_the_name(uri: str) -> None:
     assert layout.below(uri, "pages") == "pages/dt=1/p.parquet"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ocrbatch.errors import OutputInconsistentError
@@ -36,6 +36,7 @@ def add(ledger: Ledger, *parts: Part, ignored: tuple[tuple[str, str], ...] = ())
     ledger.apply(ledger.next, Add("main", 0, AT, parts, ignored))
 
 
+@settings(deadline=None)
 @given(st.sets(st.integers(0, 300)), st.sets(st.integers(0, 300)))
 def test_page_set_is_a_set(a: set[int], b: set[int]) -> None:
     one, other = PageSet.of(a), PageSet.of(b)
@@ -53,7 +54,13 @@ def test_page_set_is_a_set(a: set[int], b: set[int]) -> None:
     "record",
     [
         Open("main", 3, "r", "t", "host", 12, AT),
-        Add("main", 3, AT, (pages_part("a", ("u\udcff", 9, (0, 8))), failures_part("b", failure("v", None, 2))), (("x", "y"),)),
+        Add(
+            "main",
+            3,
+            AT,
+            (pages_part("a", ("u\udcff", 9, (0, 8))), failures_part("b", failure("v", None, 2))),
+            (("x", "y"),),
+        ),
         Publish("main", 3, AT, "pages", "dt=1", "pages/dt=1/part-7.parquet", "m", ("a", "b"), 3, 4, "00"),
         Close("main", 3, AT),
     ],
@@ -124,7 +131,11 @@ def test_admit_leaves_out_what_is_held() -> None:
     ledger = opened()
     add(ledger, pages_part("a", ("u", 4, (0, 1))))
     whole, some, none = ledger.admit(
-        [pages_part("b", ("v", 1, (0,))), pages_part("c", ("u", 4, (1, 2)), ("v", 1, (0,))), pages_part("d", ("u", 4, (0,)))]
+        [
+            pages_part("b", ("v", 1, (0,))),
+            pages_part("c", ("u", 4, (1, 2)), ("v", 1, (0,))),
+            pages_part("d", ("u", 4, (0,))),
+        ]
     )
     assert whole.pages == (HeldPages("v", "e", 1, (0,)),)
     assert some.pages == (HeldPages("u", "e", 4, (2,)),), "v's page is claimed by an earlier part"
@@ -184,6 +195,7 @@ def make(number: int, kind: str, uri: str, *rest: object) -> Part:
     return failures_part(f"p{number}", failure(uri, *rest))  # type: ignore[arg-type]
 
 
+@settings(deadline=None)
 @given(any_parts, any_parts, page_parts | failure_parts, st.booleans())
 def test_what_is_superfluous_stays_so(first: list, then: list, probe: tuple, late: bool) -> None:  # type: ignore[type-arg]
     """A file with nothing new may be deleted: whatever is added later, nobody will ever add it."""

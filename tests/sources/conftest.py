@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import fsspec
 import pytest
 
 from ocrbatch.config import StorageConfig
@@ -29,5 +30,16 @@ def put(tmp_path: Path) -> Callable[[str, bytes], Path]:
         path.write_bytes(body)
         os.utime(path, ns=(1_700_000_000_000_000_000, 1_700_000_000_000_000_000))
         return path
+
+    return write
+
+
+@pytest.fixture
+def put_memory() -> Callable[[str, bytes], str]:
+    """Writes an object of the scheme memory://, which stands for every one that isn't this disk."""
+
+    def write(uri: str, body: bytes = b"x") -> str:
+        fsspec.filesystem("memory").pipe_file(uri, body)
+        return uri
 
     return write

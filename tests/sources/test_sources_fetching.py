@@ -18,6 +18,7 @@ from ocrbatch.sources.listing import documents
 from ocrbatch.storage import Storage
 
 Put = Callable[..., Path]
+PutMemory = Callable[..., str]
 LIMITS = DocumentsConfig()
 
 
@@ -36,8 +37,8 @@ def test_a_file_on_this_disk_is_handed_out_itself(storage: Storage, put: Put, tm
     assert path.read_bytes() == b"body"
 
 
-def test_a_remote_file_is_copied_and_the_copy_deleted(storage: Storage, tmp_path: Path) -> None:
-    storage.put("memory://fetch/a.png", b"body")
+def test_a_remote_file_is_copied_and_the_copy_deleted(storage: Storage, put_memory: PutMemory, tmp_path: Path) -> None:
+    put_memory("memory://fetch/a.png", b"body")
     (document,) = documents(InputConfig(uris=("memory://fetch/a.png",)), storage)
     with fetched(document, storage, tmp_path, LIMITS) as found:
         assert found.parent == tmp_path
@@ -55,9 +56,9 @@ def test_not_found(storage: Storage, put: Put, tmp_path: Path) -> None:
         assert code(storage, Document(uri, "e"), tmp_path) == "FETCH_NOT_FOUND"
 
 
-def test_too_large(storage: Storage, put: Put, tmp_path: Path) -> None:
+def test_too_large(storage: Storage, put_memory: PutMemory, put: Put, tmp_path: Path) -> None:
     limits = DocumentsConfig(max_bytes=10)
-    storage.put("memory://fetch/large.png", b"x" * 11)
+    put_memory("memory://fetch/large.png", b"x" * 11)
     for uri in (str(put("large.png", b"x" * 11)), "memory://fetch/large.png"):
         assert code(storage, Document(uri, "e"), tmp_path, limits) == "FILE_TOO_LARGE"
         assert code(storage, Document(uri, "e", size=11), tmp_path, limits) == "FILE_TOO_LARGE"
@@ -68,10 +69,15 @@ def test_too_large(storage: Storage, put: Put, tmp_path: Path) -> None:
     ("error", "expected"), [(AccessDeniedError("no"), "FETCH_DENIED"), (StorageError("reset"), "FETCH_FAILED")]
 )
 def test_storage_errors(
-    error: StorageError, expected: str, storage: Storage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    error: StorageError,
+    expected: str,
+    storage: Storage,
+    put_memory: PutMemory,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for uri in ("memory://fetch/a.png", "memory://fetch/a.zip"):
-        storage.put(uri, zip_bytes({"a": b"1"}))
+        put_memory(uri, zip_bytes({"a": b"1"}))
     found = list(documents(InputConfig(uris=("memory://fetch/a.png", "memory://fetch/a.zip")), storage))
 
     def fail(*_: object, **__: object) -> bytes:

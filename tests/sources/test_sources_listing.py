@@ -8,14 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from servers import S3Server
 from sources_containers import zip_bytes
 
-from ocrbatch.config import InputConfig
+from ocrbatch.config import DocumentsConfig, InputConfig, StorageConfig
 from ocrbatch.errors import UsageError
+from ocrbatch.sources.fetching import fetch, fetched
 from ocrbatch.sources.listing import documents
+from ocrbatch.sources.manifest import read
 from ocrbatch.storage import Storage
 
 Put = Callable[..., Path]
+PutMemory = Callable[..., str]
 TREE = ["a.png", "b.pdf", ".hidden.png", "_under.png", "x/a.png", "x/y/a.png", "x/y/b.pdf", "z/notes.txt"]
 
 
@@ -102,7 +106,7 @@ def test_include_in_archives(storage: Storage, put: Put, tmp_path: Path) -> None
     body = zip_bytes({"p/a.png": b"1", "p/a.txt": b"2", "q/b.png": b"3"})
     put("in/one.zip", body)
     put("in/two.zip", body)
-    one, two = str(tmp_path / "in/one.zip!/"), str(tmp_path / "in/two.zip!/")
+    one, two = f"{tmp_path}/in/one.zip!/", f"{tmp_path}/in/two.zip!/"
     root = tmp_path / "in"
     assert uris(storage, root, include=("*.txt",)) == [one + "p/a.txt", two + "p/a.txt"]
     assert uris(storage, root, include=("one.zip",)) == [one + "p/a.png", one + "p/a.txt", one + "q/b.png"]
@@ -134,9 +138,11 @@ def test_each_document_comes_once(storage: Storage, tree: Path) -> None:
         "memory://tree/*.gif",
     ],
 )
-def test_what_does_not_exist_is_named(given: str, storage: Storage, tree: Path, put: Put) -> None:
+def test_what_does_not_exist_is_named(
+    given: str, storage: Storage, put_memory: PutMemory, tree: Path, put: Put
+) -> None:
     put("tree/a.zip", zip_bytes({"b.png": b""}))
-    storage.put("memory://tree/a.png", b"")
+    put_memory("memory://tree/a.png", b"")
     uri = given if "://" in given else f"{tree}/{given}"
     with pytest.raises(UsageError) as caught:
         uris(storage, tree / "a.png", uri)
@@ -152,9 +158,9 @@ def test_nothing_given(storage: Storage, tmp_path: Path) -> None:
     assert uris(storage, tmp_path / "inbox") == []
 
 
-def test_any_scheme(storage: Storage) -> None:
+def test_any_scheme(storage: Storage, put_memory: PutMemory) -> None:
     for name in ("in/a.png", "in/x/b.png", "other/c.png"):
-        storage.put(f"memory://listing/{name}", b"x")
+        put_memory(f"memory://listing/{name}", b"x")
     assert uris(storage, "memory://listing/in") == ["memory://listing/in/a.png", "memory://listing/in/x/b.png"]
     assert uris(storage, "memory://listing/*/?.png", "memory://listing/in/a.png") == [
         "memory://listing/in/a.png",
@@ -162,14 +168,53 @@ def test_any_scheme(storage: Storage) -> None:
     ]
 
 
-def test_names_that_are_not_utf8(storage: Storage, put: Put, tmp_path: Path) -> None:
-    from ocrbatch.config import DocumentsConfig
-    from ocrbatch.sources.fetching import fetch
-
-    folder = tmp_path / "odd"
-    folder.mkdir()
-    with open(os.path.join(os.fsencode(folder), b"caf\xe9.png"), "wb") as file:
-        file.write(b"1")
-    (document,) = documents(InputConfig(uris=(str(folder),)), storage)
-    assert document.uri.encode() == os.fsencode(folder) + rb"/caf\udce9.png"
+def test_names_that_are_not_utf8(storage: Storage, tmp_path: Path) -> None:
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/odd/caf\xe9.png"))
+    path.parent.mkdir()
+    path.write_bytes(b"1")
+    (document,) = documents(InputConfig(uris=(str(path.parent),)), storage)
+    assert document.uri == f"file://{tmp_path}/odd/caf%E9.png"
     assert fetch(document, storage, tmp_path, DocumentsConfig()).read_bytes() == b"1"
+    assert uris(storage, document.uri, path) == [document.uri]
+    assert uris(storage, path.parent, include=("caf?.png",)) == [document.uri]
+
+
+def test_bad_pattern(storage: Storage, tree: Path) -> None:
+    with pytest.raises(UsageError, match=r"\[z-a\]"):
+        uris(storage, tree, include=("[z-a].png",))
+    with pytest.raises(UsageError, match=r"\[z-a\]"):
+        uris(storage, tree / "[z-a].png")
+
+
+@pytest.mark.s3
+def test_s3(s3_env: S3Server, tmp_path: Path) -> None:
+    """What a disk gives, a bucket gives: folders, globs, archives by ranges, and their bytes."""
+    storage, bucket = Storage(StorageConfig()), s3_env.bucket()
+    body = zip_bytes({"p/1.png": b"1" * 5000, "2.png": b"22"})
+    rows = b"uri,n\nin/a.png,1\nin/x/,2\nin/z.png,3\n"
+    parts = {"in/a.png": b"a", "in/x/b.png": b"b", "in/x/s.zip": body, "in2/c.png": b"c", "list.csv": rows}
+    for name, content in parts.items():
+        storage.put(f"s3://{bucket}/{name}", content)
+    root = f"s3://{bucket}/"
+    members = [f"{root}in/x/s.zip!/p/1.png", f"{root}in/x/s.zip!/2.png"]
+    assert (
+        uris(storage, f"{root}in") == uris(storage, f"{root}in/") == [f"{root}in/a.png", f"{root}in/x/b.png", *members]
+    )
+    assert uris(storage, f"{root}in*/?.png") == [f"{root}in/a.png", f"{root}in2/c.png"]
+    assert uris(storage, f"{root}in/**/*.zip", members[0]) == members
+    assert uris(storage, root.rstrip("/"), include=("in/x/*.png", "2.png")) == [f"{root}in/x/b.png", members[1]]
+    for absent in (f"{root}inn", f"{root}in/*.gif", "s3://absent-" + bucket):
+        with pytest.raises(UsageError):
+            uris(storage, absent)
+    for document in documents(InputConfig(uris=(f"{root}in/x",)), storage):
+        with fetched(document, storage, tmp_path, DocumentsConfig()) as path:
+            assert path.read_bytes() == {members[0]: b"1" * 5000, members[1]: b"22"}.get(document.uri, b"b")
+    manifest = read(InputConfig(manifest=f"{root}list.csv"), storage)
+    found = [(d.uri, bool(d.etag), d.extra["n"]) for d in manifest.documents]
+    assert found == [
+        (f"{root}in/a.png", True, "1"),
+        (f"{root}in/x/b.png", True, "2"),
+        (members[0], True, "2"),
+        (members[1], True, "2"),
+        (f"{root}in/z.png", False, "3"),
+    ]

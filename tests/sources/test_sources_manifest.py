@@ -19,6 +19,7 @@ from ocrbatch.sources.manifest import read
 from ocrbatch.storage import Storage
 
 Put = Callable[..., Path]
+PutMemory = Callable[..., str]
 
 
 @pytest.fixture
@@ -59,15 +60,16 @@ def test_csv(storage: Storage, put: Put, folder: Path) -> None:
 
 
 def test_jsonl(storage: Storage, put: Put, folder: Path) -> None:
-    rows = [{"uri": "a.png", "n": 1, "tags": ["x"], "none": None}, {"uri": "b.png", "n": 2.5, "new": True}]
+    rows = [{"uri": "a.png", "n": 1, "tags": ["x"], "none": None, "empty": []}, {"uri": "b.png", "n": 2.5, "new": True}]
     found, extra = load(storage, put("list.jsonl", "\n".join(map(json.dumps, rows)).encode()))
     assert {f.name: f.type for f in extra} == {
         "n": pa.float64(),
         "tags": pa.list_(pa.string()),
         "none": pa.string(),
+        "empty": pa.list_(pa.string()),
         "new": pa.bool_(),
     }
-    assert found[1].extra == {"n": 2.5, "tags": None, "none": None, "new": True}
+    assert found[1].extra == {"n": 2.5, "tags": None, "none": None, "empty": None, "new": True}
 
 
 def test_parquet(storage: Storage, tmp_path: Path, folder: Path) -> None:
@@ -190,8 +192,8 @@ def test_empty_manifest(storage: Storage, put: Put, folder: Path) -> None:
     assert load(storage, put("list.csv", b"uri,n\n"))[0] == []
 
 
-def test_remote(storage: Storage) -> None:
-    storage.put("memory://lake/in/a.png", b"1")
-    storage.put("memory://lake/list.txt", b"in/a.png\nmemory://lake/in/b.png\nin/\n")
+def test_remote(storage: Storage, put_memory: PutMemory) -> None:
+    put_memory("memory://lake/in/a.png", b"1")
+    put_memory("memory://lake/list.txt", b"in/a.png\nmemory://lake/in/b.png\nin/\n")
     found, _ = load(storage, "memory://lake/list.txt")
     assert [d.uri for d in found] == ["memory://lake/in/a.png", "memory://lake/in/b.png"]

@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -15,7 +16,13 @@ from hypothesis import strategies as st
 
 from ocrbatch.records import Document
 from ocrbatch.schema import MANIFEST
+from ocrbatch.sinks.ledger import FailureState, Ledger
 from ocrbatch.sources.selection import Tally, Work, decide, manifest_batches, manifest_schema, read_manifest, select
+
+
+class Failed(NamedTuple):
+    attempt: int
+    retryable: bool
 
 
 @dataclass
@@ -23,13 +30,13 @@ class Held:
     """A ledger of one document version each, keyed as the real one is."""
 
     pages: dict[tuple[str, str], tuple[int | None, set[int]]] = field(default_factory=dict)
-    failed: dict[tuple[str, str], dict[int | None, tuple[int, bool]]] = field(default_factory=dict)
+    failed: dict[tuple[str, str], dict[int | None, Failed]] = field(default_factory=dict)
     other: set[tuple[str, str]] = field(default_factory=set)
 
     def pages_held(self, uri: str, etag: str) -> tuple[int | None, Collection[int]]:
         return self.pages.get((uri, etag), (None, set()))
 
-    def failures(self, uri: str, etag: str) -> Mapping[int | None, tuple[int, bool]]:
+    def failures(self, uri: str, etag: str) -> Mapping[int | None, Failed]:
         return self.failed.get((uri, etag), {})
 
     def ignored(self, uri: str, etag: str) -> bool:
@@ -38,7 +45,7 @@ class Held:
 
 DOC = Document("s3://b/a.pdf", "e1")
 KEY = (DOC.uri, DOC.etag)
-Failures = dict[int | None, tuple[int, bool]]
+Failures = dict[int | None, Failed]
 
 
 def run(count: int | None, held: set[int], failed: Failures, attempts: int = 3) -> tuple[str, Work | None, int]:
@@ -52,18 +59,18 @@ def run(count: int | None, held: set[int], failed: Failures, attempts: int = 3) 
         (None, set(), {}, ("left", Work(DOC), 0)),  # new
         (3, {0, 1, 2}, {}, ("complete", None, 0)),
         (3, {0, 2}, {}, ("left", Work(DOC, (0, 2)), 0)),  # killed half way
-        (3, {0, 2}, {1: (1, False)}, ("failed", None, 1)),  # for good
-        (3, {0, 2}, {1: (1, True)}, ("left", Work(DOC, (0, 2), 2), 0)),  # once more
-        (3, {0, 2}, {1: (3, True)}, ("failed", None, 1)),  # often enough
-        (3, {0, 1, 2}, {1: (1, False)}, ("complete", None, 0)),  # a retry has given the page
-        (4, {0}, {1: (1, False), 2: (2, True)}, ("left", Work(DOC, (0, 1), 3), 1)),
-        (None, set(), {None: (1, False)}, ("failed", None, 1)),  # can't be opened
-        (None, set(), {None: (2, True)}, ("left", Work(DOC, (), 3), 0)),
-        (None, set(), {None: (3, True)}, ("failed", None, 1)),
-        (2, {0, 1}, {None: (1, True)}, ("complete", None, 0)),  # the worker died after its last page
-        (2, {0}, {None: (1, False)}, ("failed", None, 1)),
-        (None, set(), {0: (1, False)}, ("left", Work(DOC, (0,)), 1)),  # there may be more pages
-        (1, set(), {0: (1, False)}, ("failed", None, 1)),
+        (3, {0, 2}, {1: Failed(1, False)}, ("failed", None, 1)),  # for good
+        (3, {0, 2}, {1: Failed(1, True)}, ("left", Work(DOC, (0, 2), 2), 0)),  # once more
+        (3, {0, 2}, {1: Failed(3, True)}, ("failed", None, 1)),  # often enough
+        (3, {0, 1, 2}, {1: Failed(1, False)}, ("complete", None, 0)),  # a retry has given the page
+        (4, {0}, {1: Failed(1, False), 2: Failed(2, True)}, ("left", Work(DOC, (0, 1), 3), 1)),
+        (None, set(), {None: Failed(1, False)}, ("failed", None, 1)),  # can't be opened
+        (None, set(), {None: Failed(2, True)}, ("left", Work(DOC, (), 3), 0)),
+        (None, set(), {None: Failed(3, True)}, ("failed", None, 1)),
+        (2, {0, 1}, {None: Failed(1, True)}, ("complete", None, 0)),  # the worker died after its last page
+        (2, {0}, {None: Failed(1, False)}, ("failed", None, 1)),
+        (None, set(), {0: Failed(1, False)}, ("left", Work(DOC, (0,)), 1)),  # there may be more pages
+        (1, set(), {0: Failed(1, False)}, ("failed", None, 1)),
     ],
 )
 def test_rules(count: int | None, held: set[int], failed: Failures, expected: tuple[str, Work | None, int]) -> None:
@@ -82,7 +89,7 @@ def test_only_the_pages_asked_for_count() -> None:
     assert decide(DOC, state, 3, lambda count: [0, 9]).work == Work(DOC, (0, 1))
     # Pages that select nothing are the decoder's failure, which then stands; not a document that is complete.
     assert decide(DOC, state, 3, lambda count: []).fate == "left"
-    assert decide(DOC, Held({KEY: (10, {0})}, {KEY: {None: (1, False)}}), 3, lambda count: []).fate == "failed"
+    assert decide(DOC, Held({KEY: (10, {0})}, {KEY: {None: Failed(1, False)}}), 3, lambda count: []).fate == "failed"
 
 
 def test_ignored() -> None:
@@ -90,7 +97,7 @@ def test_ignored() -> None:
 
 
 indexes = st.integers(0, 5)
-failure = st.tuples(st.integers(1, 4), st.booleans())
+failure = st.builds(Failed, st.integers(1, 4), st.booleans())
 
 
 @st.composite
@@ -144,7 +151,7 @@ def test_a_run_that_does_its_work_leaves_nothing(case: tuple[list[Document], Hel
         todo = set(range(count)) - set(work.done)
         state.pages[key] = (count, held | (todo if turn % 2 else set()))
         if not turn % 2:
-            state.failed[key] |= dict.fromkeys(todo, (work.attempt, False))
+            state.failed[key] |= dict.fromkeys(todo, Failed(work.attempt, False))
     assert list(select(documents, state, attempts, Tally())) == []
 
 
@@ -154,7 +161,7 @@ def test_a_page_that_keeps_failing_is_tried_so_often(attempts: int) -> None:
     runs = 0
     while (work := decide(DOC, state, attempts).work) is not None:
         runs += 1
-        state.failed[KEY] = {0: (work.attempt, True)}
+        state.failed[KEY] = {0: Failed(work.attempt, True)}
     assert runs == attempts
 
 
@@ -180,3 +187,12 @@ def test_manifest_of_the_run_without_extra(tmp_path: Path) -> None:
     pq.write_table(table, tmp_path / "m.parquet")
     assert list(read_manifest(pq.read_table(tmp_path / "m.parquet"))) == work
     assert list(manifest_batches([], [])) == []
+
+
+def test_the_ledger_of_the_output_answers() -> None:
+    """The real ledger gives what selection asks for."""
+    state = FailureState(attempt=1, retryable=True, code="FETCH_FAILED", stage="fetch")
+    ledger = Ledger(held={KEY: (3, 0b101)}, failed={KEY: {1: state}}, ignored_keys={("b.txt", "e")})
+    assert decide(DOC, ledger, 3).work == Work(DOC, (0, 2), 2)
+    assert decide(DOC, ledger, 1).fate == "failed"
+    assert decide(Document("b.txt", "e"), ledger, 3).fate == "ignored"

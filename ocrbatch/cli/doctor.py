@@ -1,0 +1,97 @@
+"""`ocrbatch doctor`: what this machine has, and what would go wrong on it."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+from collections import defaultdict
+from collections.abc import Iterator
+from importlib import metadata
+
+from ocrbatch.cli.options import print_json
+from ocrbatch.config import JobConfig
+from ocrbatch.errors import OcrBatchError
+
+OK, NOTE, BAD = "ok", "note", "BAD"
+Finding = tuple[str, str, str]  # level, what, said
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the verb's arguments: none of its own."""
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    """Prints the findings; exit code 2 where a run would fail."""
+    findings = [*_machine(), *_libraries(), *_engines(), *_weights()]
+    if arguments.json:
+        print_json([{"level": level, "what": what, "said": said} for level, what, said in findings])
+    else:
+        for level, what, said in findings:
+            print(f"{level:<5} {what:<14} {said}")
+    return 2 if any(level == BAD for level, _, _ in findings) else 0
+
+
+def _machine() -> Iterator[Finding]:
+    from ocrbatch.engines import cpu
+
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
+    yield OK, "python", f"{platform.python_version()} on {platform.platform()}"
+    yield OK, "machine", f"{len(os.sched_getaffinity(0))} CPUs ({cpu.level()}), {memory:.1f} GiB of memory"
+    shared = os.statvfs("/dev/shm")
+    free = shared.f_bavail * shared.f_frsize / 2**30
+    level = OK if free >= 1 else BAD
+    yield (
+        level,
+        "/dev/shm",
+        f"{free:.1f} GiB free" + ("" if free >= 1 else ": Ray needs 1 GiB (docker run --shm-size=2g)"),
+    )
+
+
+def _libraries() -> Iterator[Finding]:
+    for name in ("ray", "pyarrow", "numpy", "pypdfium2", "pillow", "s3fs", "fsspec"):
+        yield OK, name, metadata.version(name)
+    owners = _owners("cv2")
+    if len(owners) > 1:
+        yield (
+            BAD,
+            "opencv",
+            f"{' and '.join(owners)} both install cv2, and which one wins is chance: results differ between versions. "
+            "pip uninstall all of them, then install opencv-python-headless==4.10.0.84 alone",
+        )
+    elif owners:
+        yield OK, "opencv", f"{owners[0]} {metadata.version(owners[0])}"
+
+
+def _owners(module: str) -> list[str]:
+    """Distributions that install the top-level module, by their own lists of files."""
+    found = defaultdict(set)
+    for name, distributions in metadata.packages_distributions().items():
+        found[name].update(distributions)
+    return sorted(found[module])
+
+
+def _engines() -> Iterator[Finding]:
+    from ocrbatch.engines.registry import choose, identity, installed
+
+    for name in ("openvino", "onnxruntime", "paddle"):
+        have = installed(name)
+        yield (OK if have else NOTE), name, "installed" if have else f"not installed (pip install 'ocrbatch[{name}]')"
+    try:
+        choice = choose(JobConfig().engine)
+        said = ", ".join(f"{key} {value}" for key, value in identity(choice).items())
+        yield OK, "engine: auto", f"{choice.why} ({said})"
+    except OcrBatchError as error:
+        yield BAD, "engine: auto", f"{error} -> {error.remedy}"
+
+
+def _weights() -> Iterator[Finding]:
+    from ocrbatch.models.registry import verify
+
+    config = JobConfig()
+    for name in (config.detection.model_name, config.recognition.model_name):
+        try:
+            verify(name)
+            yield OK, name, "weights are here, SHA-256 as named"
+        except OcrBatchError as error:
+            yield BAD, name, f"{error} -> {error.remedy}"

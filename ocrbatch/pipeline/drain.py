@@ -1,0 +1,63 @@
+"""Results out of Ray as they come, in the driver; and its errors in our words."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Iterator
+from typing import Final
+
+from ray.data import Dataset
+
+from ocrbatch.errors import OcrBatchError, StoppedEarlyError
+from ocrbatch.stages.write import Written
+
+POLL_SECONDS: Final = 0.25
+"""Longest wait for a result before the caller gets to look at its clocks."""
+
+
+def drained(dataset: Dataset) -> Iterator[Written | None]:
+    """Results of the write tasks, None where none came for a moment.
+
+    A thread of its own takes them from Ray, because those still in Ray's queue when a later task fails are lost.
+    Raises the error that ended the job, after all results before it.
+    """
+    results: queue.SimpleQueue[Written | BaseException | None] = queue.SimpleQueue()
+
+    def drain() -> None:
+        try:
+            for table in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+                for written in Written.decode(table):
+                    results.put(written)
+        except BaseException as error:  # noqa: BLE001  # handed over, and raised in the main thread
+            results.put(error)
+        else:
+            results.put(None)
+
+    threading.Thread(target=drain, name="drain", daemon=True).start()
+    while True:
+        try:
+            result = results.get(timeout=POLL_SECONDS)
+        except queue.Empty:
+            yield None
+            continue
+        if result is None:
+            return
+        if isinstance(result, BaseException):
+            raise explained(result)
+        yield result
+
+
+def explained(error: BaseException) -> BaseException:
+    """The cause of a failed Ray job: our own error where there is one behind it, else one that says how to go on."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, OcrBatchError):
+            return seen
+        cause = getattr(seen, "cause", None)
+        seen = cause if isinstance(cause, BaseException) else seen.__cause__
+    last = (str(error).strip().splitlines() or [""])[-1]
+    return StoppedEarlyError(
+        f"the Ray job failed: {type(error).__name__}: {last[:500]}",
+        "What was committed is kept: run the same command again.",
+    )

@@ -1,0 +1,87 @@
+"""What is OpenVINO's own: the bound on compiled shapes, options, the cap of the instruction set."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from ocrbatch.engines import cpu
+from ocrbatch.engines.base import EngineOptions
+from ocrbatch.engines.openvino import OpenVinoEngine
+from ocrbatch.errors import UsageError
+from ocrbatch.models.registry import resolve
+
+pytest.importorskip("openvino")
+pytestmark = pytest.mark.models
+
+
+def recognizer(**extra: object) -> OpenVinoEngine:
+    return OpenVinoEngine(resolve("PP-OCRv6_tiny_rec"), EngineOptions(extra=extra))
+
+
+def rows(width: int, count: int = 1) -> np.ndarray:
+    return np.random.default_rng(width).integers(0, 255, (count, 48, width, 3), dtype=np.uint8)
+
+
+def test_compiled_shapes_are_bounded_and_the_least_used_goes() -> None:
+    engine = recognizer(compiled_shapes=2)
+    first = engine.run(rows(64))
+    engine.run(rows(96))
+    engine.run(rows(64))
+    engine.run(rows(128))
+    assert [shape[2] for shape in engine._compiled] == [64, 128]
+    engine.run(rows(96))
+    again = engine.run(rows(64))
+    assert len(engine._compiled) == 2
+    assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
+
+
+def test_narrow_rows_share_a_call_and_wide_ones_do_not() -> None:
+    engine = recognizer()
+    engine.run(rows(64, 6))
+    engine.run(rows(352, 6))
+    assert sorted(engine._compiled) == [(1, 48, 64, 3), (1, 48, 352, 3), (4, 48, 64, 3)]
+
+
+def test_a_cache_on_disk_keeps_the_bits(tmp_path_factory: pytest.TempPathFactory) -> None:
+    folder = tmp_path_factory.mktemp("compiled")
+    expected = recognizer().run(rows(64))
+    for _ in range(2):
+        found = recognizer(CACHE_DIR=str(folder)).run(rows(64))
+        assert all(np.array_equal(a, b) for a, b in zip(found, expected, strict=True))
+    assert any(folder.iterdir())
+
+
+def test_a_misspelt_option_is_refused() -> None:
+    with pytest.raises(UsageError, match="compiled_shape"):
+        recognizer(compiled_shape=3)
+
+
+@pytest.mark.skipif(cpu.level() not in {"avx512_vnni", "avx512_bf16", "amx"}, reason="needs a CPU above avx512 to cap")
+def test_a_process_has_one_cap() -> None:
+    code = """
+from ocrbatch.engines.base import EngineOptions
+from ocrbatch.engines.openvino import OpenVinoEngine
+from ocrbatch.errors import UsageError
+from ocrbatch.models.registry import resolve
+import numpy as np, os
+weights = resolve('PP-OCRv6_tiny_rec')
+for _ in range(2):
+    OpenVinoEngine(weights, EngineOptions(isa_cap='avx512')).run(np.zeros((1, 48, 64, 3), np.uint8))
+print(os.environ['ONEDNN_MAX_CPU_ISA'])
+try:
+    OpenVinoEngine(weights, EngineOptions())
+except UsageError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    cap, refused = done.stdout.strip().splitlines()
+    assert cap == "AVX512_CORE"
+    assert "no cap" in refused
+
+
+def test_an_outside_cap_that_the_config_does_not_name_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX512_CORE")
+    with pytest.raises(UsageError, match="ONEDNN_MAX_CPU_ISA"):
+        recognizer()

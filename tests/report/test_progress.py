@@ -1,0 +1,68 @@
+"""The progress line."""
+
+import io
+
+from ocrbatch.report.progress import LINE_SECONDS, Progress, duration
+from ocrbatch.report.summary import RunReport
+
+
+class Clock:
+    now = 100.0
+
+    def __call__(self):
+        return self.now
+
+
+def test_the_plan_grows_as_documents_are_met():
+    progress = Progress(3, io.StringIO(), Clock())
+    assert progress.planned == 3
+    progress.meet(50)
+    assert progress.planned == 52
+    assert "PDF pages are counted as they are met" in progress.line()
+    progress.meet(1)
+    progress.meet(0)
+    assert progress.planned == 51
+    assert "counted as they are met" not in progress.line()
+
+
+def test_rate_and_eta():
+    clock = Clock()
+    progress = Progress(1, io.StringIO(), clock)
+    progress.meet(100)
+    clock.now += 10
+    progress.add(pages=20, failures=5)
+    assert progress.line() == "20 of 100 pages · 2.0 pages/s · ETA 38s · 5 failed"
+
+
+def test_one_line_every_ten_seconds_without_a_terminal():
+    clock, stream = Clock(), io.StringIO()
+    progress = Progress(1, stream, clock)
+    for _ in range(41):
+        clock.now += 0.5
+        progress.show()
+    assert stream.getvalue().count("\n") == int(41 * 0.5 // LINE_SECONDS)
+    assert "\r" not in stream.getvalue()
+
+
+def test_durations():
+    assert [duration(s) for s in (0, 59.4, 61, 3725)] == ["0s", "59s", "1m01s", "1h02m"]
+
+
+def test_summary_says_what_failed_and_what_to_do():
+    report = RunReport("r", "/out", documents_listed=2, documents_read=2)
+    failure = {"code": "PDF_PASSWORD", "uri": "a.pdf", "page_index": None, "message": "encrypted", "remedy": "give it"}
+    report.count(3, 30, 0, (failure, failure))
+    report.open_failures = 2
+    text = str(report)
+    assert "2 PDF_PASSWORD" in text
+    assert "a.pdf" in text
+    assert "-> give it" in text
+    assert text.count("encrypted") == 1, "one example a code"
+    assert "/out/pages" in text
+    assert report.exit_code == 3
+
+
+def test_exit_codes():
+    assert RunReport("r", "o").exit_code == 0
+    assert RunReport("r", "o", missing=1).exit_code == 5
+    assert RunReport("r", "o", outcome="stopped").exit_code == 5

@@ -1,0 +1,91 @@
+"""The process dies at its k-th mutating call, before or after it took effect, for every k; the rerun ends well."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from sinks_model import OUT, Killed, MemoryStorage, Tapped, committer, failures_table, pages_table, shown, stop_at
+
+from ocrbatch.sinks import parquet
+from ocrbatch.sinks.commit import Committer, read_ledger
+from ocrbatch.sinks.verify import verify
+from ocrbatch.storage import Storage
+
+# Two documents, one page of which fails for good; three batches, the last of which was in part done by the second.
+BATCHES = [
+    [("a", 0, 3), ("a", 1, 3)],
+    [("a", 2, 3), ("b", 0, 3)],
+    [("b", 0, 3), ("b", 1, 3)],
+]
+PLAN = [("a", "e"), ("b", "e")]
+WANTED = [("a", "e", 0), ("a", "e", 1), ("a", "e", 2), ("b", "e", 0), ("b", "e", 1)]
+
+
+def run(storage: object, output: str, run_id: str) -> None:
+    """A job: what is missing is staged and committed, in small files, and one page fails in every attempt."""
+    c = committer(storage, output, run_id=run_id)
+    for batch in BATCHES:
+        if any(index not in c.ledger.pages_held(uri, "e")[1] for uri, index, _ in batch):
+            parts = [stage(c, batch)]
+            if batch is BATCHES[1] and 2 not in c.ledger.failures("b", "e"):
+                parts.append(parquet.stage(c._storage, output, c.epoch, failures_table([("b", 2, 1)]), "failures"))
+            c.add(parts, ignored=[("x.txt", "e")])
+            if batch is BATCHES[1]:
+                c.publish(force=True)
+    if 2 not in c.ledger.failures("b", "e"):
+        c.add([parquet.stage(c._storage, output, c.epoch, failures_table([("b", 2, 1)]), "failures")])
+    c.close()
+
+
+def stage(c: Committer, batch: list[tuple[str, int, int]]) -> parquet.Part:
+    return parquet.stage(c._storage, c._output, c.epoch, pages_table(batch), "pages")
+
+
+def check(storage: MemoryStorage | Storage, output: str) -> None:
+    assert shown(storage, output) == WANTED
+    report = verify(storage, output, planned=PLAN)  # type: ignore[arg-type]
+    assert report.problems == []
+    assert report.notes == []
+    assert report.failures == {"DETECT_FAILED": 1}
+    assert list(storage.list(f"{output}/_ocrbatch/staging")) == []
+    assert read_ledger(storage, output).settled  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("applied", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("place", ["memory", "disk"])
+def test_killed_at_every_mutation(place: str, applied: bool, tmp_path: Path) -> None:
+    kills = 0
+    for k in range(100):
+        storage: MemoryStorage | Storage = MemoryStorage() if place == "memory" else Storage()
+        output = OUT if place == "memory" else str(tmp_path / str(k))
+        try:
+            run(Tapped(storage, stop_at(k, applied=applied)), output, "killed")
+        except Killed:
+            kills += 1
+        else:
+            break
+        before = {entry.uri: storage.read(entry.uri) for entry in storage.list(f"{output}/pages")}
+        seen = shown(storage, output)
+        assert len(seen) == len(set(seen))
+        run(storage, output, "rerun")
+        check(storage, output)
+        assert all(storage.read(uri) == body for uri, body in before.items()), "a published part never changes"
+    assert kills >= 20
+    check(storage, output)
+
+
+def test_killed_again_while_it_recovers() -> None:
+    """A run dies after its PUBLISH, before it is applied; so does each of the next, one call later each time."""
+    storage = MemoryStorage()
+    for k in range(200):
+        try:
+            run(Tapped(storage, stop_at(k // 4, applied=bool(k % 2))), OUT, f"run-{k}")
+        except Killed:
+            seen = shown(storage)
+            assert len(seen) == len(set(seen))
+        else:
+            break
+    else:
+        pytest.fail("it never got to its end")
+    check(storage, OUT)

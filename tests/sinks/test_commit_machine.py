@@ -1,0 +1,192 @@
+"""Several writers at once, stopped between any two storage calls: no interleaving shows a page twice or loses a commit.
+
+Each writer is a thread that runs only when the machine lets it make its next storage call, so that hypothesis decides the
+order of all calls, and shrinks it. A writer may be paused for ever, killed before or after a call took effect, or told that
+a call failed; it then does the same again, or gives up.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from sinks_model import OUT, Killed, MemoryStorage, Tapped, added, committer, failures_table, pages_table, shown
+
+from ocrbatch.errors import OutputLockedError, StorageError
+from ocrbatch.sinks import parquet
+from ocrbatch.sinks.commit import Committer
+from ocrbatch.sinks.verify import verify
+
+DOCUMENTS = {"a": 3, "b": 2, "c": 1}
+PAGES = [(uri, index, count) for uri, count in DOCUMENTS.items() for index in range(count)]
+
+pages = st.lists(st.sampled_from(PAGES), min_size=1, max_size=4, unique=True)
+failures = st.lists(
+    st.tuples(st.sampled_from(sorted(DOCUMENTS)), st.none() | st.integers(0, 1), st.integers(1, 2)),
+    min_size=1,
+    max_size=2,
+)
+steps = st.one_of(
+    st.tuples(st.just("add"), st.lists(pages, min_size=1, max_size=3)),
+    st.tuples(st.just("stage"), pages),  # the result never comes
+    st.tuples(st.just("fail"), failures),
+    st.tuples(st.just("repeat"), st.none()),  # all results so far come once more
+    st.tuples(st.just("adopt"), st.none()),
+    st.tuples(st.just("publish"), st.none()),
+)
+
+
+class Writer:
+    """One writer's process, as a thread that waits before each of its storage calls."""
+
+    def __init__(self, storage: MemoryStorage, shard: str, name: str, script: list, persistent: bool) -> None:  # type: ignore[type-arg]
+        self.storage = Tapped(storage, self.tap)
+        self.shard, self.name, self.script, self.persistent = shard, name, script, persistent
+        self.fate = "go"
+        self.turn, self.parked = threading.Semaphore(0), threading.Semaphore(0)
+        self.finished = False
+        self.error: BaseException | None = None
+        self.thread = threading.Thread(target=self.live, daemon=True)
+        self.thread.start()
+        self.parked.acquire()
+
+    def tap(self, name: str, call: Callable[[], object]) -> object:
+        if self.fate != "dead":
+            self.parked.release()
+            self.turn.acquire()
+        fate, self.fate = self.fate, "go"
+        if fate in ("killed after", "failed after"):
+            call()
+        if fate in ("dead", "killed", "killed after"):
+            self.fate = "dead"
+            raise Killed
+        if fate in ("failed", "failed after"):
+            raise StorageError("no answer")
+        return call()
+
+    def live(self) -> None:
+        try:
+            self.work()
+        except (Killed, OutputLockedError):
+            pass
+        except BaseException as error:
+            self.error = error
+        self.finished = True
+        self.parked.release()
+
+    def work(self) -> None:
+        try:
+            c = committer(self.storage, shard=self.shard, run_id=self.name)
+        except StorageError:
+            return
+        staged: list[parquet.Part] = []
+        for verb, what in [*self.script, ("close", None)]:
+            for _ in range(3):
+                try:
+                    self.do(c, verb, what, staged)
+                    break
+                except StorageError:
+                    if not self.persistent:
+                        return
+
+    def do(self, c: Committer, verb: str, what: list, staged: list[parquet.Part]) -> None:  # type: ignore[type-arg]
+        def stage(table: object, kind: str) -> parquet.Part:
+            staged.append(parquet.stage(self.storage, OUT, c.epoch, table, kind))  # type: ignore[arg-type]
+            return staged[-1]
+
+        match verb:
+            case "add":
+                c.add([stage(pages_table(some), "pages") for some in what])
+            case "stage":
+                stage(pages_table(what), "pages")
+            case "fail":
+                c.add([stage(failures_table(what), "failures")])
+            case "repeat":
+                c.add(staged)
+            case "adopt":
+                c.adopt()
+            case "publish":
+                c.publish(force=True)
+            case "close":
+                c.close()
+
+    def step(self, count: int = 1, fate: str = "go") -> None:
+        self.fate = fate
+        for _ in range(count):
+            if self.finished:
+                break
+            self.turn.release()
+            self.parked.acquire()
+        if self.error is not None:
+            raise self.error
+
+
+class Writers(RuleBasedStateMachine):
+    @initialize()
+    def begin(self) -> None:
+        self.storage = MemoryStorage()
+        self.writers: list[Writer] = []
+        self.spawned = 0
+        self.parts: dict[str, bytes] = {}
+        self.log: dict[str, bytes] = {}
+
+    @rule(shard=st.sampled_from(["x", "x", "y"]), script=st.lists(steps, max_size=5), persistent=st.booleans())
+    def spawn(self, shard: str, script: list, persistent: bool) -> None:  # type: ignore[type-arg]
+        self.spawned += 1
+        self.writers.append(Writer(self.storage, shard, f"w{self.spawned}", script, persistent))
+
+    @precondition(lambda self: self.writers)
+    @rule(data=st.data(), count=st.integers(1, 30))
+    def go_on(self, data: st.DataObject, count: int) -> None:
+        data.draw(st.sampled_from(self.writers)).step(count)
+
+    @precondition(lambda self: self.writers)
+    @rule(data=st.data(), fate=st.sampled_from(["killed", "killed after", "failed", "failed after"]))
+    def break_one(self, data: st.DataObject, fate: str) -> None:
+        data.draw(st.sampled_from(self.writers)).step(1, fate)
+
+    @invariant()
+    def readers_see_each_page_once(self) -> None:
+        self.writers = [writer for writer in self.writers if not writer.finished]
+        seen = shown(self.storage)
+        assert len(seen) == len(set(seen))
+        committed = added(self.storage)
+        assert len(committed) == len(set(committed))
+        assert set(seen) <= set(committed)
+
+    @invariant()
+    def parts_and_records_never_change(self) -> None:
+        for folder, known in ((f"{OUT}/pages/", self.parts), (f"{OUT}/_ocrbatch/log/", self.log)):
+            now = {name: body for name, body in self.storage.objects.items() if name.startswith(folder)}
+            assert known.items() <= now.items()
+            known.update(now)
+        assert sorted(self.log) == [f"{OUT}/_ocrbatch/log/{n:012d}.json" for n in range(len(self.log))]
+
+    def teardown(self) -> None:
+        # Some are paused for ever, until the successors are through; then they wake, and must do no harm.
+        for shard in "xy":
+            committer(self.storage, shard=shard, run_id="last").close()
+        for writer in self.writers:
+            while not writer.finished:
+                writer.step(100)
+        for shard in "xy":
+            committer(self.storage, shard=shard, run_id="last").close()
+        self.readers_see_each_page_once()
+        self.parts_and_records_never_change()
+        assert shown(self.storage) == added(self.storage), "what was committed is shown"
+        assert not [name for name in self.storage.objects if "/staging/" in name]
+        report = verify(self.storage, OUT)  # type: ignore[arg-type]
+        assert report.problems == []
+        assert report.notes == []
+        kinds = {json.loads(body)["type"] for body in self.log.values()}
+        assert kinds <= {"open", "add", "publish", "close"}
+
+
+Writers.TestCase.settings = settings(
+    max_examples=120, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
+)
+TestWriters = Writers.TestCase

@@ -1,0 +1,148 @@
+"""Every way in which an output can differ from its log is found and said; what a next run finishes is no fault."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from sinks_model import Tapped, committer, failures_table, pages_table
+
+from ocrbatch.sinks import parquet
+from ocrbatch.sinks.verify import verify
+from ocrbatch.storage import Storage
+
+PLAN = [("a", "e"), ("b", "e"), ("c", "e"), ("x", "e")]
+
+
+@pytest.fixture
+def output(tmp_path: Path) -> Path:
+    """Two published parts, one failure of each kind, one ignored file."""
+    storage = Storage()
+    c = committer(storage, str(tmp_path))
+    c.add([parquet.stage(storage, str(tmp_path), c.epoch, pages_table([("a", 0, 2)]), "pages")])
+    c.publish(force=True)
+    c.add(
+        [
+            parquet.stage(storage, str(tmp_path), c.epoch, pages_table([("a", 1, 2), ("b", 0, 2)]), "pages"),
+            parquet.stage(storage, str(tmp_path), c.epoch, failures_table([("b", 1, 1), ("c", None, 1)]), "failures"),
+        ],
+        ignored=[("x", "e")],
+    )
+    c.close()
+    return tmp_path
+
+
+def parts(output: Path, kind: str = "pages") -> list[Path]:
+    return sorted((output / kind).iterdir())
+
+
+def problems(output: Path, **named: object) -> str:
+    return "\n".join(verify(Storage(), str(output), **named).problems)  # type: ignore[arg-type]
+
+
+def test_a_sound_output(output: Path) -> None:
+    report = verify(Storage(), str(output), planned=PLAN)
+    assert report.ok
+    assert report.notes == []
+    assert (report.documents, report.pages, report.staged, report.parts, report.ignored) == (3, 3, 0, 3, 1)
+    assert report.failures == {"DETECT_FAILED": 2}
+
+
+def test_an_empty_output(tmp_path: Path) -> None:
+    assert verify(Storage(), str(tmp_path)).ok
+
+
+def test_a_part_that_is_gone(output: Path) -> None:
+    parts(output)[0].unlink()
+    assert "is gone, and with it 1 rows" in problems(output, quick=True)
+    assert "is gone, and with it 1 rows" in problems(output)
+
+
+def test_a_part_that_was_changed(output: Path) -> None:
+    file = parts(output)[0]
+    body = bytearray(file.read_bytes())
+    body[20] ^= 1
+    file.write_bytes(body)
+    assert problems(output, quick=True) == ""
+    assert "has been changed" in problems(output)
+    file.write_bytes(body + b"!")
+    assert "bytes instead of" in problems(output, quick=True)
+
+
+def test_a_part_that_nobody_published(output: Path) -> None:
+    copy = output / "pages" / "dt=1" / "part-copy.parquet"
+    body = parts(output)[0].read_bytes()
+    copy.parent.mkdir()
+    copy.write_bytes(body)
+    assert "pages/dt=1/part-copy.parquet is in no record" in problems(output, quick=True)
+
+
+def test_a_log_that_says_other_than_the_files(output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Parts whose rows differ from their keys can't be written; so the reading of keys is bent here."""
+    real = parquet.keys_of
+
+    def bent(kind: str, body: bytes) -> list[tuple[object, ...]]:
+        keys = list(real(kind, body))  # type: ignore[arg-type]
+        return [("a", "e", 1) if key == ("a", "e", 0) else key for key in keys if key[:3] != ("b", "e", 1)]
+
+    monkeypatch.setattr("ocrbatch.sinks.verify.keys_of", bent)
+    said = problems(output)
+    assert "page 1 of a (etag e) is there twice" in said
+    assert "a (etag e): the log names pages 0, 1, the files hold page 1" in said
+    assert "the open failure DETECT_FAILED of b (etag e) has no row" in said
+
+
+def test_what_was_planned_and_is_accounted_for_by_nothing(output: Path) -> None:
+    report = verify(Storage(), str(output), planned=[*PLAN, ("new", "e"), ("a", "e2")])
+    assert report.missing == 2
+    assert "new (etag e): the whole document has neither a row nor a failure" in report.problems
+    storage = Storage()
+    c = committer(storage, str(output))
+    c.add([parquet.stage(storage, str(output), c.epoch, pages_table([("d", 0, 3)]), "pages")])
+    c.close()
+    assert "d (etag e): pages 1, 2 has" in problems(output, planned=[("d", "e")]).replace("have", "has")
+    assert problems(output, planned=[("d", "e")], selected=lambda count: range(0, count, 3)) == ""
+
+
+def test_many_problems_of_a_kind_are_counted(output: Path) -> None:
+    said = verify(Storage(), str(output), planned=[(f"n{i}", "e") for i in range(12)]).problems
+    assert len(said) == 6
+    assert said[-1] == "... and 7 more of this kind"
+
+
+def test_what_a_stopped_run_left_is_no_fault(output: Path) -> None:
+    storage = Storage()
+    c = committer(storage, str(output), run_id="stopped")
+    c.add([parquet.stage(storage, str(output), c.epoch, pages_table([("d", 0, 1)]), "pages")])
+    report = verify(storage, str(output))
+    assert report.ok
+    assert (report.pages, report.staged) == (4, 1)
+    assert len(report.notes) == 2
+    (waiting,) = (path for path in (output / "_ocrbatch" / "staging").rglob("*.parquet"))
+    waiting.unlink()
+    assert "is gone, and its rows were not published yet" in problems(output)
+
+
+def test_a_publish_that_is_not_applied_yet_is_no_fault(output: Path) -> None:
+    storage = Storage()
+    c = committer(storage, str(output))
+    c.add([parquet.stage(storage, str(output), c.epoch, pages_table([("d", 0, 1)]), "pages")])
+
+    class Stop(BaseException):
+        pass
+
+    def tap(name: str, call: object) -> object:
+        if name == "copy_if_absent":
+            raise Stop
+        return call()  # type: ignore[operator]
+
+    c._storage = Tapped(storage, tap)  # type: ignore[assignment]
+    with pytest.raises(Stop):
+        c.publish(force=True)
+    report = verify(storage, str(output))
+    assert report.ok
+    assert "is decided but not shown yet" in report.notes[0]
+    committer(storage, str(output)).close()
+    assert verify(storage, str(output)).notes == []
+    assert sum(pq.read_metadata(path).num_rows for path in parts(output)) == 4
