@@ -53,3 +53,20 @@ def s3_env(seaweed: SeaweedServer, monkeypatch: pytest.MonkeyPatch) -> S3Server:
     for name, value in seaweed.variables().items():
         monkeypatch.setenv(name, value)
     return seaweed
+
+
+@pytest.fixture(scope="session")
+def local_ray() -> Iterator[None]:
+    """One small Ray for all tests that need it; runs in this process join it."""
+    import ray
+
+    ray.init(
+        address="local",
+        num_cpus=2,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level="ERROR",
+        object_store_memory=400 << 20,
+    )
+    yield
+    ray.shutdown()

@@ -130,3 +130,8 @@ def test_neighbours_in_one_row_go_from_left_to_right(some):
 def test_two_columns_read_row_by_row():
     left, right = [rectangle(10, y, 50, 20) for y in (103, 140)], [rectangle(200, y, 50, 20) for y in (100, 141)]
     assert reading_order([*right, *left]) == [2, 0, 3, 1]
+
+
+def test_a_row_ends_ten_pixels_below():
+    assert reading_order([rectangle(200, 100, 50, 20), rectangle(10, 109, 50, 20)]) == [1, 0]
+    assert reading_order([rectangle(200, 100, 50, 20), rectangle(10, 110, 50, 20)]) == [0, 1]

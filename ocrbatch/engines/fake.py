@@ -64,7 +64,7 @@ class FakeEngine:
         else:
             read = [self._read(row) for row in pixels]
             outputs = np.stack([classes for classes, _ in read]), np.stack([probabilities for _, probabilities in read])
-        if any(faulty):
+        if self._fault == "nan" and any(faulty):
             outputs[-1][faulty.index(True)] = np.nan
         return checked_outputs(outputs)
 

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import ray
 from ray.data import ActorPoolStrategy, Dataset, Datasource
 from ray.data.block import BlockMetadata
 from ray.data.datasource import ReadTask
 
-from ocrbatch.config import JobConfig, StorageConfig
+from ocrbatch.config import JobConfig
 from ocrbatch.pipeline.resources import LIST_CPUS, WRITE_CPUS, Plan, Pool
-from ocrbatch.stages.decode import DecodeStage
+from ocrbatch.stages.decode import PLACE, DecodeStage
 from ocrbatch.stages.detect import DetectStage
 from ocrbatch.stages.read import ReadStage
 from ocrbatch.stages.recognize import RecognizeStage
 from ocrbatch.stages.write import WriteStage
-from ocrbatch.storage import Storage
 
 # A page that kills its worker is tried once more by Ray, then its block is given up; what is missing is read again
 # afterwards. Without restarts a dead actor would keep its place and the job would stall.
@@ -41,7 +39,7 @@ def build(
     config: JobConfig, plan: Plan, manifest: Sequence[ManifestFile], write: WriteStage, page_batch: int
 ) -> Dataset:
     """manifest -> decode -> (detect -> recognize | read) -> write: a lazy Dataset of write results (`write.RESULT`)."""
-    source = ManifestSource(manifest, config.output.storage)
+    source = ManifestSource(manifest)
     pages = ray.data.read_datasource(source, override_num_blocks=max(1, source.blocks), num_cpus=LIST_CPUS).map_batches(
         DecodeStage, fn_constructor_args=(config,), batch_size=None, **_pool(plan.decoders)
     )
@@ -70,15 +68,14 @@ def _pool(pool: Pool) -> dict[str, Any]:
 
 
 class ManifestSource(Datasource):  # type: ignore[misc]
-    """Reads a run's manifest, one row group a block.
+    """Names the row groups of a run's manifest, each a block of one row; decode workers read them.
 
     Not `read_parquet`: its listing tasks each ask for a whole CPU, which a small machine whose pools run never has.
     """
 
-    def __init__(self, files: Sequence[ManifestFile], storage: StorageConfig) -> None:
+    def __init__(self, files: Sequence[ManifestFile]) -> None:
         super().__init__()
         self._files = files
-        self._storage = storage
 
     @property
     def blocks(self) -> int:
@@ -93,17 +90,13 @@ class ManifestSource(Datasource):  # type: ignore[misc]
         self, parallelism: int, per_task_row_limit: int | None = None, data_context: Any = None
     ) -> list[ReadTask]:
         """One task a row group, whatever parallelism Ray would like."""
+        metadata = BlockMetadata(num_rows=1, size_bytes=None, input_files=None, exec_stats=None)
         return [
-            ReadTask(
-                partial(_row_group, self._storage, file.uri, group),
-                BlockMetadata(num_rows=None, size_bytes=None, input_files=None, exec_stats=None),
-            )
+            ReadTask(partial(_place, file.uri, group), metadata)
             for file in self._files
             for group in range(file.row_groups)
         ]
 
 
-def _row_group(storage: StorageConfig, uri: str, group: int) -> Iterator[pa.Table]:
-    filesystem, path = Storage(storage).arrow(uri)
-    with filesystem.open_input_file(path) as file:
-        yield pq.ParquetFile(file).read_row_group(group)
+def _place(uri: str, group: int) -> list[pa.Table]:
+    return [pa.table([[uri], [group]], schema=PLACE)]

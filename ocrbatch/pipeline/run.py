@@ -18,7 +18,7 @@ import pyarrow as pa
 from ocrbatch.config import JobConfig
 from ocrbatch.documents.pages import parse_pages
 from ocrbatch.engines.registry import choose, identity
-from ocrbatch.errors import DocumentError, InterruptedRunError, OcrBatchError
+from ocrbatch.errors import DocumentError, InterruptedRunError, OcrBatchError, StoppedEarlyError
 from ocrbatch.pipeline import worklist
 from ocrbatch.pipeline.build import ManifestFile, build
 from ocrbatch.pipeline.drain import drained
@@ -190,6 +190,8 @@ class _Job:
 
     def _take(self, written: Written) -> None:
         self.pending.append(written)
+        if written.stop:
+            raise StoppedEarlyError(*written.stop)
         self.report.count(written.pages, written.lines, written.blank, written.failures)
         for key, count in _documents(written):
             if key not in self.met:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
@@ -18,7 +19,8 @@ log = logging.getLogger(__name__)
 
 BLOCK_BYTES: Final = 32 << 20  # Ray Data's own 128 MiB is several blocks in flight too many for a small machine
 ERRORED_BLOCKS: Final = 100  # finite: with no bound Ray calls a run that lost blocks a success
-OBJECT_STORE_SHARE: Final = 0.2  # of the machine's free memory
+OBJECT_STORE_SHARE: Final = 0.15  # of the machine's memory
+OBJECT_STORE_MIN: Final = 100 << 20
 OBJECT_STORE_MAX: Final = 2 << 30
 INIT_DEATHS: Final = 3
 
@@ -57,20 +59,34 @@ def _connect(config: PipelineConfig) -> None:
                 "Check pipeline.address (or RAY_ADDRESS) and the head node.",
             ) from error
         return
-    ray.init(
-        address="local",
-        include_dashboard=False,
-        object_store_memory=(config.object_store_mb << 20) if config.object_store_mb else _object_store_bytes(),
-        **quiet,
-    )
+    with _muted():
+        ray.init(
+            address="local",
+            include_dashboard=False,
+            object_store_memory=(config.object_store_mb << 20) if config.object_store_mb else _object_store_bytes(),
+            **quiet,
+        )
+
+
+@contextmanager
+def _muted() -> Iterator[None]:
+    """Without standard error: Ray's core says there that it took its log level from the environment."""
+    kept = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def _object_store_bytes() -> int:
-    free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     shared = os.statvfs("/dev/shm")
-    return max(
-        100 << 20, min(OBJECT_STORE_MAX, int(free * OBJECT_STORE_SHARE), int(shared.f_bavail * shared.f_frsize * 0.9))
-    )
+    free = shared.f_bavail * shared.f_frsize
+    return max(OBJECT_STORE_MIN, min(OBJECT_STORE_MAX, int(memory * OBJECT_STORE_SHARE), int(free * 0.9)))
 
 
 def _configure() -> None:
@@ -81,6 +97,8 @@ def _configure() -> None:
     context.enable_fallback_to_arrow_object_ext_type = False
     context.max_errored_blocks = ERRORED_BLOCKS
     context.max_consecutive_actor_init_deaths = INIT_DEATHS
+    # Ray has no other way yet to bound an actor's restarts; that is why its version is pinned below 2.64.
+    warnings.filterwarnings("ignore", message="`ray_remote_args` is deprecated")
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     logging.getLogger("ray").setLevel(logging.ERROR)
 

@@ -1,10 +1,10 @@
 """The one writer of an output (or of one shard of it): OPEN, adopt, ADD, PUBLISH, CLOSE.
 
 Invariants, whatever is killed, paused or repeated:
-- A record is appended only at the number after the last one known, by create-if-absent, so it was decided in full knowledge
-  of the log. Who meets a later OPEN of its shard stops for good.
-- A staged file is deleted only when no record names it and all its keys are held, which no later record can undo; or when the
-  part that replaces it is published.
+- A record is appended only at the number after the last one known, by create-if-absent, so it was decided in full
+  knowledge of the log. Who meets a later OPEN of its shard stops for good.
+- A staged file is deleted only when no record names it and all its keys are held, which no later record can undo; or
+  when the part that replaces it is published.
 - A PUBLISH is applied before the writer appends anything else.
 What the next writer finds and does is the same code as in an undisturbed run: apply, adopt, clear.
 """
@@ -37,7 +37,7 @@ _probed: set[str] = set()
 
 
 def read_ledger(storage: Storage, output: str, ledger: Ledger | None = None) -> Ledger:
-    """The state of an output now, read from its log; changes nothing. ledger: one read before, to go on from (in place)."""
+    """The state of an output now, read from its log; changes nothing. ledger: one read before, brought up to date."""
     ledger = ledger or Ledger()
     while (record := _read_record(storage, output, ledger.next)) is not None:
         ledger.apply(ledger.next, record)
@@ -54,8 +54,8 @@ def _read_record(storage: Storage, output: str, n: int) -> Record | None:
 class Committer:
     """Appends to the log of one output; one thread uses it. `epoch` is where workers stage, `ledger` what is held.
 
-    As a context manager it gives the lease back at the end, and commits nothing by that: what `close` did not publish stays
-    staged for the next writer.
+    As a context manager it gives the lease back at the end, and commits nothing by that: what `close` did not publish
+    stays staged for the next writer.
     """
 
     def __init__(
@@ -86,8 +86,9 @@ class Committer:
     ) -> Self:
         """Takes the lease, becomes the shard's writer, and finishes what the one before it left.
 
-        wait, notify: see `lease.acquire`. Raises OutputLockedError where another writer lives, OutputInconsistentError where the
-        storage can't create exclusively or the log contradicts itself, StorageError.
+        wait, notify: see `lease.acquire`. Raises OutputLockedError where another writer lives,
+        OutputInconsistentError where the storage can't create exclusively or the log contradicts itself,
+        StorageError.
         """
         _probe(storage, output.uri)
         with ExitStack() as stack:
@@ -119,8 +120,8 @@ class Committer:
     def add(self, parts: Iterable[Part], ignored: Iterable[Key] = ()) -> None:
         """Commits staged parts, and files to be ignored from now on.
 
-        What is held already is left out: a file that holds nothing new is deleted, one that holds some is replaced by a copy
-        with the rest. Calling it again with the same parts changes nothing.
+        What is held already is left out: a file that holds nothing new is deleted, one that holds some is replaced by
+        a copy with the rest. Calling it again with the same parts changes nothing.
         """
         for batch in _batches(parts):
             self._add(batch, late=False)
@@ -130,10 +131,10 @@ class Committer:
             self._append(lambda n, few=few: Add(self.shard, self.epoch, _now(), (), few))  # type: ignore[misc]
 
     def adopt(self) -> int:
-        """Commits staged files that no record names: of workers whose result never came. Gives how many files held something new.
+        """Commits staged files that no record names, whose workers' results never came; gives how many it added.
 
-        Clears what former writers left that holds nothing new. Files of this epoch may be adopted at any time, too: a result
-        that still comes is then known.
+        Clears what former writers left that holds nothing new. Files of this epoch may be adopted at any time, too: a
+        result that still comes is then known.
         """
         found = []
         for path in self._staged_files():
@@ -207,9 +208,10 @@ class Committer:
                 self.epoch = record.epoch
             elif self.epoch >= 0 or not self._has_lease():
                 raise OutputLockedError(
-                    f"{self._output} was taken over by run {record.run_id} on {record.host}, pid {record.pid}, at {record.at}",
-                    "Nothing is lost or written twice; let that run end. If this one was neither paused nor cut off from the "
-                    "storage for a minute, compare the clocks of both machines.",
+                    f"{self._output} was taken over by run {record.run_id} "
+                    f"on {record.host}, pid {record.pid}, at {record.at}",
+                    "Nothing is lost or written twice; let that run end. If this one was neither paused nor cut off "
+                    "from the storage for a minute, compare the clocks of both machines.",
                 )
         self.ledger.apply(self.ledger.next, record)
 
@@ -218,7 +220,7 @@ class Committer:
         return self._lease is None or self._lease.renew()
 
     def _settle(self) -> None:
-        """Shows the part of the shard's last PUBLISH to readers, and clears what it stands for. Idempotent, also between writers."""
+        """Shows readers the part of the shard's last PUBLISH, and clears what it stands for; may be repeated."""
         n, publish = self.ledger.unapplied.get(self.shard, (-1, None))
         if publish is None or n <= self._applied or self.epoch < 0:
             return
@@ -271,7 +273,7 @@ class Committer:
     # ---- publishing
 
     def _due(self, force: bool) -> Iterator[list[Part]]:
-        """Groups of staged parts that make one file: of one kind, partition and schema, in the order they were added."""
+        """Groups of staged parts that make one file: of one kind, partition and schema, in the order of the log."""
         groups: dict[tuple[str, str, str], list[Part]] = {}
         sizes: dict[tuple[str, str, str], int] = {}
         for part in self.ledger.staged.get(self.shard, {}).values():

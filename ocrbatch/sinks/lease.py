@@ -1,7 +1,7 @@
 """Who may open a shard of an output now: `_ocrbatch/lease/{shard}.json`, renewed every 15 s, silent after 60.
 
-The lease only decides when to OPEN. Nothing breaks when two writers hold it at once, or when clocks disagree: the log lets
-one of them go on (see `commit`). So it may be as simple as a file that is read and overwritten.
+The lease only decides when to OPEN. Nothing breaks when two writers hold it at once, or when clocks disagree: the log
+lets one of them go on (see `commit`). So it may be as simple as a file that is read and overwritten.
 """
 
 from __future__ import annotations
@@ -34,8 +34,9 @@ _POLL: Final = 1.0
 class Holder:
     """A process, so described that another one on the same machine can tell whether it still lives.
 
-    boot: the kernel's id of its start; namespace: of process ids (containers share host names and kernels, not these);
-    started: in clock ticks since boot, so that a reused pid is seen. All three are '' where there is no /proc.
+    boot: the kernel's id of its start; namespace: of process ids (containers share host names and kernels, not
+    these); started: in clock ticks since boot, so that a reused pid is seen. All three are '' where there is no
+    /proc.
     """
 
     host: str
@@ -134,7 +135,7 @@ class Lease:
     def release(self) -> None:
         """Gives the lease back. Failing is no harm, since it expires, so it is logged and no more."""
         self._ended.set()
-        self._thread.join()
+        self._thread.join(timeout=5)  # it may hang in a call to a storage that is down
         try:
             current = _read(self._storage, self._uri)
             if current is not None and current.token == self._claim.token:
@@ -173,8 +174,8 @@ def acquire(
 ) -> Lease:
     """Takes the lease: at once where nobody has it or its holder died on this machine.
 
-    A holder that has been silent for EXPIRY counts as dead wherever it is. Elsewhere, a lease that has not expired is watched
-    until it does, which `notify` says; if it is renewed meanwhile, the holder lives.
+    A holder that has been silent for EXPIRY counts as dead wherever it is. Elsewhere, a lease that has not expired is
+    watched until it does, which `notify` says; if it is renewed meanwhile, the holder lives.
 
     wait: for a living holder to end. here, now, sleep: who and when, for tests.
 
@@ -205,7 +206,8 @@ def acquire(
             notify(
                 f"the output is held by {current}; waiting for its end"
                 if wait
-                else f"the output is held by {current}, which may be dead: waiting {deadline - now():.0f} s for a sign of life"
+                else f"the output is held by {current}, which may be dead: "
+                f"waiting {deadline - now():.0f} s for a sign of life"
             )
         watched = current
         sleep(_POLL)

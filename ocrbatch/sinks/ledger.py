@@ -1,8 +1,8 @@
 """What the log adds up to: which pages an output holds, which failures are open, what waits to be published.
 
-Pure: no storage, no clock. Invariant: a ledger is a function of the records 0 .. next-1 alone, so every reader of the log has
-the same one; and what it holds only grows, so a file found superfluous once stays so. All fields are plain dicts, sets and
-integers, to be stored as they are.
+Pure: no storage, no clock. Invariant: a ledger is a function of the records 0 .. next-1 alone, so every reader of the
+log has the same one; and what it holds only grows, so a file found superfluous once stays so. All fields are plain
+dicts, sets and integers, to be stored as they are.
 """
 
 from __future__ import annotations
@@ -93,10 +93,11 @@ def _outline(part: Part) -> Part:
 class Ledger:
     """The state after the records 0 .. next-1; make one by `commit.read_ledger`.
 
-    held: document -> (page count if known, mask of the pages held); page_total: how many pages. failed: document -> its open
-    failures. reopened: document -> the last attempt that failed as a whole, where a later one did better. staged: shard ->
-    path -> part (of its keys the first alone, which orders merges: the rest are in `held` and `failed`). published: path -> part. unapplied: shard -> the number of its last
-    record and that record, where it is a PUBLISH. owners: epoch -> shard. opened: shard -> its last OPEN.
+    held: document -> (page count if known, mask of the pages held); page_total: how many pages. failed: document ->
+    its open failures. reopened: document -> the last attempt that failed as a whole, where a later one did better.
+    staged: shard -> path -> part (of its keys the first alone, which orders merges: the rest are in `held` and
+    `failed`). published: path -> part. unapplied: shard -> the number of its last record and that record, where it is
+    a PUBLISH. owners: epoch -> shard. opened: shard -> its last OPEN.
     """
 
     next: int = 0
@@ -123,8 +124,8 @@ class Ledger:
     def failures(self, uri: str, etag: str) -> Mapping[int | None, FailureState]:
         """The open failures by page index; None stands for the document.
 
-        A page's failure is open until the page is held, a document's until one of its pages is held, or failed in a later
-        attempt: then it could be opened after all.
+        A page's failure is open until the page is held, a document's until one of its pages is held, or failed in a
+        later attempt: then it could be opened after all.
         """
         return self.failed.get((uri, etag), _NO_FAILURES)
 
@@ -159,9 +160,10 @@ class Ledger:
     def admit(self, parts: Iterable[Part], *, late: bool = False) -> list[Part]:
         """For each part, what of it is new: the part itself, or a copy with fewer keys, or with none.
 
-        New is a page that neither the ledger nor an earlier one of `parts` holds, and a failure that is later than the last
-        of its page, unless that page is held. late: the parts were found lying about, and may be older than what is held; a
-        document's failure then gives way to any page of the document. A part that the ledger names already has nothing new.
+        New is a page that neither the ledger nor an earlier one of `parts` holds, and a failure that is later than
+        the last of its page, unless that page is held. late: the parts were found lying about, and may be older than
+        what is held; a document's failure then gives way to any page of the document. A part that the ledger names
+        already has nothing new.
         """
         claimed: dict[Key, int] = {}
         tried: dict[tuple[Key, int | None], int] = {}
@@ -280,6 +282,7 @@ class Ledger:
                 fits = fits and self.staged.get(record.shard, {}).keys() >= set(record.replaces)
         if not fits:
             raise OutputInconsistentError(
-                f"record {n} of the log ({type(record).__name__.upper()}, shard {record.shard}) contradicts the records before it",
+                f"record {n} of the log ({type(record).__name__.upper()}, shard {record.shard}) "
+                "contradicts the records before it",
                 "Something else wrote into the output's _ocrbatch/log/; restore that folder from a backup.",
             )

@@ -1,8 +1,9 @@
 """What the log can say: its records, and their JSON.
 
-The log `_ocrbatch/log/{n:012d}.json` is gapless and immutable, and the only truth about an output. Invariant: a record is
-written at n by someone who has read 0 .. n-1, so whoever reads it may take for granted that it fits what went before. An
-epoch is the number of the OPEN record that began it: unique, and rising in every shard, with nothing to count.
+The log `_ocrbatch/log/{n:012d}.json` is gapless and immutable, and the only truth about an output. Invariant: a
+record is written at n by someone who has read 0 .. n-1, so whoever reads it may take for granted that it fits what
+went before. An epoch is the number of the OPEN record that began it: unique, and rising in every shard, with nothing
+to count.
 """
 
 from __future__ import annotations
@@ -61,8 +62,9 @@ class FailedPage:
 class Part:
     """A staged file, whole. All paths are relative to OUTPUT.
 
-    partition: '' or `key=value/...` in Hive's spelling. bytes, sha256: of the file. schema: a hash of its columns; only parts
-    with equal ones are merged. Of `pages` and `failures` the one that `kind` names says what is in the file.
+    partition: '' or `key=value/...` in Hive's spelling. bytes, sha256: of the file. schema: a hash of its columns;
+    only parts with equal ones are merged. Of `pages` and `failures` the one that `kind` names says what is in the
+    file.
     """
 
     path: str
@@ -95,7 +97,7 @@ class Open:
 
 @dataclass(frozen=True, slots=True)
 class Add:
-    """The commit: these staged parts count from now on. ignored: files that are no documents and say so by their names."""
+    """The commit: from now on these parts count. ignored: files that are no documents and say so by their names."""
 
     shard: str
     epoch: int
@@ -145,7 +147,8 @@ def encode(record: Record) -> bytes:
 def decode(body: bytes, where: str) -> Record:
     """The inverse of `encode`; unknown keys are skipped, so that records may gain some.
 
-    where: the record's path, for the message. Raises OutputInconsistentError for what is no record of a known version.
+    where: the record's path, for the message. Raises OutputInconsistentError for what is no record of a known
+    version.
     """
     try:
         tree = json.loads(body)

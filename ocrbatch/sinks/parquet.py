@@ -1,7 +1,8 @@
 """Staged files: one Parquet file written by one PUT, whose footer says all that the log needs to know of it.
 
-Invariant: a part's keys are read off its rows, never given, so the log can't say other than what the file holds; and no key
-stands twice in a file. Files are made in memory: a staged one is a few MiB, a merged one `output.target_file_mb`.
+Invariant: a part's keys are read off its rows, never given, so the log can't say other than what the file holds; and
+no key stands twice in a file. Files are made in memory: a staged one is a few MiB, a merged one
+`output.target_file_mb`.
 """
 
 from __future__ import annotations
@@ -41,9 +42,9 @@ def stage(
 ) -> Part:
     """Writes rows as one staged file, which no reader sees, and gives what the log is to know of it.
 
-    table: at least one row of `schema.pages_schema(...)` or `schema.FAILURES`; of rows with the same key the first is kept. epoch:
-    the committer's. partition: see `layout.hive_partition`; failures have none. page_counts: of documents that could be
-    opened, for failures, whose rows don't tell. level: zstd.
+    table: at least one row of `schema.pages_schema(...)` or `schema.FAILURES`; of rows with the same key the first is
+    kept. epoch: the committer's. partition: see `layout.hive_partition`; failures have none. page_counts: of
+    documents that could be opened, for failures, whose rows don't tell. level: zstd.
 
     Raises StorageError; the file is then absent, or is found and used by a later run.
     """
@@ -70,7 +71,7 @@ def stage(
 def _put(storage: Storage, output: str, part: Part, rows: pa.Table, level: int) -> Part:
     footer = json.dumps(part_to_json(part), separators=(",", ":"))
     sink = io.BytesIO()
-    pq.write_table(rows.replace_schema_metadata({FOOTER: footer}), sink, compression="zstd", compression_level=level)
+    pq.write_table(rows.replace_schema_metadata({FOOTER: footer}), sink, **_compressed(level))
     body = sink.getvalue()
     storage.put(join(output, part.path), body)
     return _with_file(part, part.path, body)
@@ -112,7 +113,7 @@ def _failed_pages(rows: pa.Table, page_counts: Mapping[Key, int]) -> tuple[Faile
 
 
 def keys_of(kind: Kind, body: bytes) -> Iterator[tuple[Any, ...]]:
-    """The keys of a file's rows: (uri, etag, page_index) of pages; of failures the attempt besides, page_index may be None."""
+    """The keys of a file's rows: (uri, etag, page_index), and of failures the attempt; page_index may be None there."""
     keys = _PAGE_KEYS if kind == "pages" else _FAILURE_KEYS
     return _columns(pq.read_table(pa.BufferReader(body), columns=list(keys)), *keys)
 
@@ -158,9 +159,9 @@ def reduce(storage: Storage, output: str, epoch: int, part: Part, fresh: Part, *
 def merge(storage: Storage, output: str, epoch: int, parts: Sequence[Part], *, level: int = 3) -> Part:
     """Stages one file with the rows of all `parts`, which are of one kind, partition and schema.
 
-    Files go in the order of their first keys, the rows of each are in the order of theirs: so the result is sorted by (uri,
-    etag, page_index) but where files overlap, and does not depend on the order of `parts`. Memory: the result, one part, and a
-    row group of 32 MiB.
+    Files go in the order of their first keys, the rows of each are in the order of theirs: so the result is sorted by
+    (uri, etag, page_index) but where files overlap, and does not depend on the order of `parts`. Memory: the result,
+    one part, and a row group of 32 MiB.
 
     Raises OutputInconsistentError where a part is gone or is not the file that was added.
     """

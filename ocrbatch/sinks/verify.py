@@ -27,8 +27,8 @@ _EXAMPLES: Final = 5
 class Report:
     """What was found. problems: broken promises, in plain words; notes: what a next run finishes.
 
-    pages: held, of which `staged` are not published yet. failures: open ones by code. missing: documents and pages that neither
-    a row nor an open failure accounts for (only where `planned` was given).
+    pages: held, of which `staged` are not published yet. failures: open ones by code. missing: documents and pages
+    that neither a row nor an open failure accounts for (only where `planned` was given).
     """
 
     documents: int = 0
@@ -57,9 +57,9 @@ def verify(
 ) -> Report:
     """Compares an output with its log.
 
-    planned: the documents that were asked for, each of whose pages has to be held, failed or, as a whole, failed or ignored.
-    selected: the page indexes that are wanted of a document with so many pages. quick: only names and sizes are compared, no
-    file is read.
+    planned: the documents that were asked for, each of whose pages has to be held, failed or, as a whole, failed or
+    ignored. selected: the page indexes that are wanted of a document with so many pages. quick: only names and sizes
+    are compared, no file is read.
     """
     ledger = read_ledger(storage, output)
     report = Report(

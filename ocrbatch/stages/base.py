@@ -22,6 +22,11 @@ log = logging.getLogger(__name__)
 PAGE: Final = "page"
 FAILURE: Final = "failure"
 IGNORED: Final = "ignored"
+STOP: Final = "stop"
+"""The run can't go on: storage or the set-up failed, not a page. The row travels to the driver, which ends the run.
+
+An exception would not do: Ray can't tell it from a worker's crash, which the run survives.
+"""
 
 FAILURE_TYPE: Final = pa.struct(
     [
@@ -46,7 +51,7 @@ ROW: Final = pa.schema(
         ("height", pa.int32()),
         ("dpi", pa.float32()),
         ("page_sha256", pa.string()),
-        ("outcome", pa.string()),  # page | failure | ignored
+        ("outcome", pa.string()),  # page | failure | ignored | stop
         ("failure", FAILURE_TYPE),
     ]
 )
@@ -67,6 +72,15 @@ def failure_row(error: DocumentError) -> dict[str, Any]:
         "remedy": error.remedy,
         "retryable": code.retryable,
     }
+
+
+def stop_row(error: Exception) -> pa.Table:
+    """The one row of ROW that ends the run. Its failure says why, and what to do."""
+    remedy = error.remedy if isinstance(error, OcrBatchError) else "If it stays, report it with this message."
+    message = str(error) if isinstance(error, OcrBatchError) else f"{type(error).__name__}: {error}"
+    reason = {"code": "", "stage": "", "message": message[:MAX_MESSAGE], "remedy": remedy, "retryable": True}
+    row = dict.fromkeys(ROW.names) | {"uri": "", "etag": "", "outcome": STOP, "failure": reason}
+    return pa.Table.from_pylist([row], schema=ROW)
 
 
 def guarded(
@@ -140,10 +154,14 @@ class PageStage:
         missing = {*ROW.names, *self.takes} - set(table.column_names)
         if missing:
             raise RuntimeError(f"{type(self).__name__} was given rows without {sorted(missing)}")
-        outcomes = table["outcome"].to_pylist()
+        outcomes, failures = table["outcome"].to_pylist(), table["failure"].to_pylist()
         rows = [i for i, outcome in enumerate(outcomes) if outcome == PAGE]
-        results = guarded(rows, lambda some: self.work(table, some), self.code)
-        failures = table["failure"].to_pylist()
+        try:
+            results = guarded(rows, lambda some: self.work(table, some), self.code)
+        except OcrBatchError as error:
+            stop = stop_row(error).to_pylist()[0]
+            outcomes[rows[0]], failures[rows[0]] = STOP, stop["failure"]
+            results, rows = [], []
         values: list[dict[str, Any]] = [{} for _ in outcomes]
         for row, result in zip(rows, results, strict=True):
             if isinstance(result, DocumentError):

@@ -15,19 +15,21 @@ from pathlib import Path
 from typing import Any, Final
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from ocrbatch.config import JobConfig
 from ocrbatch.documents.pages import iter_pages, parse_pages
 from ocrbatch.documents.passwords import candidates
 from ocrbatch.documents.sandbox import Sandbox
-from ocrbatch.errors import DocumentError
+from ocrbatch.errors import DocumentError, OcrBatchError, StorageError
 from ocrbatch.records import Page, Pixels
 from ocrbatch.sources.fetching import fetch
 from ocrbatch.sources.patterns import named_otherwise
 from ocrbatch.sources.selection import Work, read_manifest
-from ocrbatch.stages.base import FAILURE, IGNORED, PAGE, ROW, binary_column, carried, failure_row
+from ocrbatch.stages.base import FAILURE, IGNORED, PAGE, ROW, binary_column, carried, failure_row, stop_row
 from ocrbatch.storage import Storage
 
+PLACE: Final = pa.schema([("manifest", pa.string()), ("row_group", pa.int32())])
 IMAGE: Final = pa.field("image", pa.large_binary())  # H * W * 3 bytes, RGB, rows from the top
 
 FETCHES: Final = 4  # documents fetched ahead: hides an object store's latency, bounds the temporary files
@@ -35,7 +37,7 @@ NO_DOCUMENT: Final = ("FILE_UNKNOWN", "FILE_EMPTY")
 
 
 class DecodeStage:
-    """One decode worker. Takes rows of the run's manifest, yields tables of `ROW` and `IMAGE`, one page each."""
+    """One decode worker: takes places in the run's manifest (`PLACE`), yields tables of `ROW` and `IMAGE`."""
 
     def __init__(self, config: JobConfig) -> None:
         self._config = config
@@ -46,7 +48,28 @@ class DecodeStage:
         self._fetchers = ThreadPoolExecutor(FETCHES, thread_name_prefix="fetch")
 
     def __call__(self, table: pa.Table) -> Iterator[pa.Table]:
-        """Pages of the documents, in order."""
+        """Pages of the documents, in order; where the set-up fails (a password's variable, say), a row that says so."""
+        try:
+            yield from self._pages_of(table)
+        except OcrBatchError as error:
+            yield stop_row(error).append_column(IMAGE, binary_column([None]))
+
+    def _pages_of(self, places: pa.Table) -> Iterator[pa.Table]:
+        for uri, group in zip(places["manifest"].to_pylist(), places["row_group"].to_pylist(), strict=True):
+            yield from self._documents(self._manifest(uri, group))
+
+    def _manifest(self, uri: str, group: int) -> pa.Table:
+        filesystem, path = Storage(self._config.output.storage).arrow(uri)
+        try:
+            with filesystem.open_input_file(path) as file:
+                return pq.ParquetFile(file).read_row_group(group)
+        except OSError as error:
+            raise StorageError(
+                f"a worker can't read the run's manifest {uri}: {error}",
+                "Every node needs the output's storage, with credentials from the config or its own environment.",
+            ) from error
+
+    def _documents(self, table: pa.Table) -> Iterator[pa.Table]:
         waiting: deque[tuple[int, Work, Future[Path]]] = deque()
         for row, work in enumerate(read_manifest(table)):
             waiting.append((row, work, self._fetchers.submit(self._fetch, work)))

@@ -17,11 +17,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ocrbatch.config import JobConfig
+from ocrbatch.errors import OcrBatchError
 from ocrbatch.schema import FAILURES, PAGES, SCHEMA_VERSION, pages_schema
 from ocrbatch.sinks.layout import Kind, hive_partition
 from ocrbatch.sinks.log import Part, part_from_json, part_to_json
 from ocrbatch.sinks.parquet import stage
-from ocrbatch.stages.base import FAILURE, IGNORED, PAGE
+from ocrbatch.stages.base import FAILURE, IGNORED, PAGE, STOP
 from ocrbatch.storage import Storage
 
 RESULT: Final = pa.schema([("result", pa.string())])
@@ -37,6 +38,8 @@ class Written:
     lines: int = 0
     blank: int = 0
     failures: tuple[dict[str, Any], ...] = ()
+    stop: tuple[str, str] | None = None
+    """Why the run can't go on, and what to do."""
 
     def encode(self) -> pa.Table:
         """As the one row of RESULT that travels to the driver."""
@@ -47,6 +50,7 @@ class Written:
             "lines": self.lines,
             "blank": self.blank,
             "failures": self.failures,
+            "stop": self.stop,
         }
         return pa.table([[json.dumps(tree)]], schema=RESULT)
 
@@ -62,6 +66,7 @@ class Written:
                 tree["lines"],
                 tree["blank"],
                 tuple(tree["failures"]),
+                tuple(tree["stop"]) if tree["stop"] else None,
             )
 
 
@@ -78,7 +83,14 @@ class WriteStage:
 
     def __call__(self, table: pa.Table) -> pa.Table:
         """Stages a block of finished rows and says so."""
+        try:
+            return self._written(table).encode()
+        except OcrBatchError as error:
+            return Written(stop=(str(error), error.remedy)).encode()
+
+    def _written(self, table: pa.Table) -> Written:
         outcome = table["outcome"]
+        stops = table.filter(pc.equal(outcome, STOP))
         pages = table.filter(pc.equal(outcome, PAGE))
         failed = table.filter(pc.equal(outcome, FAILURE))
         ignored = table.filter(pc.equal(outcome, IGNORED))
@@ -97,7 +109,8 @@ class WriteStage:
             sum(lines),
             lines.count(0),
             tuple(_examples(failed)),
-        ).encode()
+            _reason(stops["failure"][0].as_py()) if stops.num_rows else None,
+        )
 
     def _stage(
         self,
@@ -189,3 +202,7 @@ def _examples(failed: pa.Table) -> Iterator[dict[str, Any]]:
         failed["uri"].to_pylist(), failed["page_index"].to_pylist(), failed["failure"].to_pylist(), strict=True
     ):
         yield {"uri": uri, "page_index": index, **failure}
+
+
+def _reason(failure: dict[str, Any]) -> tuple[str, str]:
+    return failure["message"], failure["remedy"]

@@ -1,4 +1,4 @@
-"""What every engine promises, run on each that is installed: shapes, types, the same bits for any batch, clear refusals."""
+"""What every engine promises, run on each that is installed: shapes, types, equal bits for any batch, refusals."""
 
 import importlib.util
 from pathlib import Path

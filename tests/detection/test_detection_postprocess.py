@@ -61,6 +61,12 @@ def test_thresholds_come_from_the_config():
     assert box(tight) == [100, 50, 180, 70]
 
 
+def test_what_is_small_after_growing_is_no_region():
+    still = DetectionConfig(unclip_ratio=0.0)
+    assert regions(painted((100, 50, 80, 5)), 320, 160, still) == []  # 4 px from centre to centre
+    assert len(regions(painted((100, 50, 80, 6)), 320, 160, still)) == 1
+
+
 def test_a_slanted_line_gives_a_slanted_quad():
     found = np.zeros((200, 300), np.float32)
     cv2.fillPoly(found, [np.rint(cv2.boxPoints(((150, 100), (160, 16), 20))).astype(np.int32)], (0.95,))

@@ -152,7 +152,8 @@ def test_choosing_and_identifying_import_no_runtime(name: str) -> None:
     pytest.importorskip(name)
     code = (
         "import sys; from ocrbatch.config import EngineConfig; from ocrbatch.engines.registry import choose, identity;"
-        f"identity(choose(EngineConfig(name={name!r}))); print([m for m in ('openvino', 'onnxruntime', 'paddle') if m in sys.modules])"
+        f"identity(choose(EngineConfig(name={name!r})));"
+        "print([m for m in ('openvino', 'onnxruntime', 'paddle') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -82,5 +82,5 @@ def test_a_delay_is_for_each_row() -> None:
 
 @pytest.mark.parametrize("extra", [{"falt": "raise"}, {"fault": "explode"}])
 def test_a_misspelt_option_is_refused(extra: dict[str, object]) -> None:
-    with pytest.raises(UsageError, match="falt|explode"):
+    with pytest.raises(UsageError, match=r"falt|explode"):
         engine("map", **extra)

@@ -112,10 +112,11 @@ def pages_table(pages: list[Page], *, fingerprint: str = "f1", etag: str = "e", 
     """Rows of pages/; full: with every column of the schema, else only those that the sinks look at."""
     rows = [
         {
-            "uri": uri, "etag": etag, "page_index": index, "page_count": count, "status": "ok", "fingerprint": fingerprint,
-            "texts": [f"{uri} {index}"], "scores": [0.5], "polygons": [[0, 0, 9, 0, 9, 5, 0, 5]], "boxes": [[0, 0, 9, 5]],
-            "det_scores": [0.9], "line_angles": [-1], "rejected_polygons": [], "text": f"{uri} {index}", "models": ["m"],
-            "schema_version": 1, "run_id": "r", "document_mtime": datetime(2026, 1, 2, tzinfo=UTC),
+            "uri": uri, "etag": etag, "page_index": index, "page_count": count, "status": "ok",
+            "fingerprint": fingerprint, "text": f"{uri} {index}", "texts": [f"{uri} {index}"], "scores": [0.5],
+            "polygons": [[0, 0, 9, 0, 9, 5, 0, 5]], "boxes": [[0, 0, 9, 5]], "det_scores": [0.9], "line_angles": [-1],
+            "rejected_polygons": [], "models": ["m"], "schema_version": 1, "run_id": "r",
+            "document_mtime": datetime.now(UTC),
         }
         for uri, index, count in pages
     ]  # fmt: skip
@@ -127,8 +128,8 @@ def failures_table(failures: list[tuple[str, int | None, int]], *, code: str = "
     """Rows of failures/, from (uri, page_index, attempt)."""
     rows = [
         {
-            "uri": uri, "etag": "e", "page_index": index, "code": code, "stage": "detect", "message": "m", "remedy": "r",
-            "retryable": True, "attempt": attempt, "run_id": "r", "fingerprint": "f1",
+            "uri": uri, "etag": "e", "page_index": index, "code": code, "stage": "detect", "message": "m",
+            "remedy": "r", "retryable": True, "attempt": attempt, "run_id": "r", "fingerprint": "f1",
         }
         for uri, index, attempt in failures
     ]  # fmt: skip

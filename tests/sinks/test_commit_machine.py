@@ -1,16 +1,19 @@
 """Several writers at once, stopped between any two storage calls: no interleaving shows a page twice or loses a commit.
 
-Each writer is a thread that runs only when the machine lets it make its next storage call, so that hypothesis decides the
-order of all calls, and shrinks it. A writer may be paused for ever, killed before or after a call took effect, or told that
-a call failed; it then does the same again, or gives up.
+Each writer is a thread that runs only when the machine lets it make its next storage call, so that hypothesis decides
+the order of all calls, and shrinks it. A writer may be paused for ever, killed before or after a call took effect, or
+told that a call failed; it then does the same again, or gives up.
 """
 
 from __future__ import annotations
 
 import json
+import random
 import threading
+import uuid
 from collections.abc import Callable
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -128,6 +131,10 @@ class Writer:
 class Writers(RuleBasedStateMachine):
     @initialize()
     def begin(self) -> None:
+        # Names decide the order of listings, so they must be the same in each replay.
+        self.names = pytest.MonkeyPatch()
+        numbers = random.Random(0)
+        self.names.setattr("ocrbatch.sinks.layout.uuid4", lambda: uuid.UUID(int=numbers.getrandbits(128)))
         self.storage = MemoryStorage()
         self.writers: list[Writer] = []
         self.spawned = 0
@@ -167,6 +174,12 @@ class Writers(RuleBasedStateMachine):
         assert sorted(self.log) == [f"{OUT}/_ocrbatch/log/{n:012d}.json" for n in range(len(self.log))]
 
     def teardown(self) -> None:
+        try:
+            self.end()
+        finally:
+            self.names.undo()
+
+    def end(self) -> None:
         # Some are paused for ever, until the successors are through; then they wake, and must do no harm.
         for shard in "xy":
             committer(self.storage, shard=shard, run_id="last").close()

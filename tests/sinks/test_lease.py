@@ -49,7 +49,8 @@ def holder_of(storage: MemoryStorage) -> str:
 
 def dead_process() -> Holder:
     """A process of this machine that has ended."""
-    code = "from ocrbatch.sinks.lease import Holder; import dataclasses, json; print(json.dumps(dataclasses.asdict(Holder.here())))"
+    code = "import dataclasses, json; from ocrbatch.sinks.lease import Holder as H; "
+    code += "print(json.dumps(dataclasses.asdict(H.here())))"
     out = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
     return Holder(**json.loads(out))
 
