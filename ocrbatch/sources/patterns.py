@@ -24,10 +24,10 @@ from ocrbatch.storage.uris import before_magic, glob_regex
 # Suffixes of files that lie beside scans without being any. Content decides first: a PNG called notes.txt is read.
 _SUFFIXES: Final = """
     json jsonl ndjson geojson csv tsv psv txt text md rst html htm xhtml mhtml xml xsl xsd yaml yml toml ini cfg conf
-    properties log out err lock pid tmp part crc md5 sha1 sha256 sha512 sum asc sig pem crt
+    properties log lock pid crc md5 sha1 sha256 sha512 sum asc sig pem crt
     py pyc ipynb js mjs ts css scss java class jar c h cc cpp hpp rs go rb php pl r sh bash bat ps1 sql
     srt vtt hocr alto rtf tex bib eml msg ics vcf db sqlite sqlite3 avro orc arrow feather npy npz pkl pickle pt pth
-    onnx bin dat mp3 wav flac ogg m4a mp4 mkv mov avi webm
+    onnx mp3 wav flac ogg m4a mp4 mkv mov avi webm
 """
 _NAMES: Final = """
     .ds_store thumbs.db desktop.ini _success _started _committed _temporary _metadata _common_metadata .gitkeep
