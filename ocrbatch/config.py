@@ -90,7 +90,7 @@ class OutputConfig(Section):
 
 
 class PasswordRule(Section):
-    """One password for the PDFs whose URI matches `pattern`; it comes from a variable or a file, never from the config."""
+    """Passwords for the PDFs whose URI matches `pattern`, from a variable or a file, never from the config."""
 
     pattern: str = "*"
     """Glob over the URI."""
@@ -186,7 +186,8 @@ class PipelineConfig(Section):
     """How the work is spread over a cluster. Nothing here can change a result."""
 
     address: str | None = None
-    """Ray cluster to join (`auto`, or ray://host:10001); unset starts Ray on this machine, or joins the job's cluster."""
+    """Ray cluster to join (`auto`, or ray://host:10001); unset starts Ray on this machine, or joins the job's cluster.
+    """
     layout: Literal["auto", "split", "fused"] = "auto"
     """split: detection and recognition in pools of their own; fused: one pool does both."""
     page_batch: int = Field(default=16, ge=1)

@@ -1,6 +1,7 @@
 """One tree of exceptions and one table of failure codes.
 
-An exception ends a run and carries the exit code; a `DocumentError` ends one page or document and becomes a failure row.
+An exception ends a run and carries the exit code; a `DocumentError` ends one page or document and becomes a failure
+row.
 Invariant: whatever reaches a person has a cause and a remedy, and never a credential.
 """
 

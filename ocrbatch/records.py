@@ -1,6 +1,7 @@
 """The nouns of the job, as frozen records: document > page > line > word.
 
-Coordinates are pixels of the page after EXIF and PDF rotation, x to the right, y down, before any correction by a model.
+Coordinates are pixels of the page after EXIF and PDF rotation, x to the right, y down, before any correction by a
+model.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import pyarrow as pa
 import ray
-from ray.data import ActorPoolStrategy, Dataset, Datasource
+from ray.data import ActorPoolStrategy, DataContext, Dataset, Datasource
 from ray.data.block import BlockMetadata
 from ray.data.datasource import ReadTask
 
@@ -26,6 +26,10 @@ from ocrbatch.stages.write import WriteStage
 CRASHES: Final[dict[str, Any]] = {"max_restarts": -1, "max_task_retries": 1}
 
 
+# Ray Data's own 128 MiB is several blocks in flight too many for a small machine.
+BLOCK_BYTES: Final = 32 << 20
+
+
 @dataclass(frozen=True, slots=True)
 class ManifestFile:
     """One Parquet file of a run's manifest; its row groups are the blocks that decode workers take."""
@@ -36,17 +40,22 @@ class ManifestFile:
 
 
 def build(
-    config: JobConfig, plan: Plan, manifest: Sequence[ManifestFile], write: WriteStage, page_batch: int
+    config: JobConfig, plan: Plan, manifest: Sequence[ManifestFile], write: WriteStage, *, alone: bool = False
 ) -> Dataset:
-    """manifest -> decode -> (detect -> recognize | read) -> write: a lazy Dataset of write results (`write.RESULT`)."""
+    """manifest -> decode -> (detect -> recognize | read) -> write: a lazy Dataset of write results (`write.RESULT`).
+
+    alone: each page is a block, and so a task, of its own: a worker that dies loses that page only.
+    """
+    DataContext.get_current().target_max_block_size = 1 if alone else BLOCK_BYTES
+    page_batch = 1 if alone else config.pipeline.page_batch
     source = ManifestSource(manifest)
     pages = ray.data.read_datasource(source, override_num_blocks=max(1, source.blocks), num_cpus=LIST_CPUS).map_batches(
-        DecodeStage, fn_constructor_args=(config,), batch_size=None, **_pool(plan.decoders)
+        DecodeStage, fn_constructor_args=(config,), batch_size=None, **_pool(plan.decoders, alone)
     )
 
     def models(rows: Dataset, stage: type, pool: Pool) -> Dataset:
         args = (config, write.fingerprint, pool.threads)
-        return rows.map_batches(stage, fn_constructor_args=args, batch_size=page_batch, **_pool(pool))
+        return rows.map_batches(stage, fn_constructor_args=args, batch_size=page_batch, **_pool(pool, alone))
 
     if plan.readers:
         lines = models(pages, ReadStage, plan.readers)
@@ -56,9 +65,11 @@ def build(
     return lines.map_batches(write.__call__, batch_size=None, batch_format="pyarrow", num_cpus=WRITE_CPUS)
 
 
-def _pool(pool: Pool) -> dict[str, Any]:
+def _pool(pool: Pool, alone: bool) -> dict[str, Any]:
+    # A task that only waits for a worker is lost with it all the same, when it dies as often as tasks are retried.
+    in_flight = 1 if alone else None
     return {
-        "compute": ActorPoolStrategy(size=pool.workers),
+        "compute": ActorPoolStrategy(size=pool.workers, max_tasks_in_flight_per_actor=in_flight),
         "num_cpus": pool.cpus,
         "num_gpus": pool.gpus or None,
         "batch_format": "pyarrow",

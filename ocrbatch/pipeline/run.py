@@ -38,8 +38,8 @@ from ocrbatch.storage import Storage, join
 
 log = logging.getLogger(__name__)
 
-# After the first pass, what was lost with a worker is read again: once as it was, then a page at a time, so that one
-# poisonous page takes no neighbours with it.
+# After the first pass, what was lost with a worker is read again: once as it was, then with each page in a task of its
+# own, so that one poisonous page takes no neighbours with it.
 PASSES: Final = 3
 NO_RETRY: Final = 0
 """As `attempts` of selection: failures stand, so what is left is what has neither a page nor a failure."""
@@ -134,9 +134,10 @@ class _Job:
             self.progress = Progress(self.report.documents_read)
             self._lap("start")
             for number in range(1, PASSES + 1):
-                self._pass(pools, left, page_batch=1 if number == PASSES else self.config.pipeline.page_batch)
+                self._pass(pools, left, alone=number == PASSES)
                 self.committer.adopt()  # staged files whose result was lost with the task that said so
-                left = self._write(self._lost(left), join(folder, f"pass-{number + 1}"), pools)
+                again = join(folder, f"pass-{number + 1}")
+                left = self._write(self._lost(left), again, pools, alone=number + 1 == PASSES)
                 if not left:
                     break
                 self.say(f"{sum(file.rows for file in left)} documents lost pages with a worker; reading those again")
@@ -165,14 +166,14 @@ class _Job:
         self._lap("publish")
         self._save()
 
-    def _write(self, work: Iterable[Work], folder: str, pools: Plan) -> list[ManifestFile]:
-        return list(worklist.write(work, self.extra, self.storage, folder, pools.decoders.workers))
+    def _write(self, work: Iterable[Work], folder: str, pools: Plan, *, alone: bool = False) -> list[ManifestFile]:
+        group_rows = 1 if alone else worklist.GROUP_ROWS
+        return list(worklist.write(work, self.extra, self.storage, folder, pools.decoders.workers, group_rows))
 
-    def _pass(self, pools: Plan, files: Sequence[ManifestFile], page_batch: int) -> None:
+    def _pass(self, pools: Plan, files: Sequence[ManifestFile], *, alone: bool) -> None:
         if not files:
             return
-        dataset = build(self.config, pools, files, self._writer(), page_batch)
-        self.committed = time.monotonic()
+        dataset = build(self.config, pools, files, self._writer(), alone=alone)
         for written in drained(dataset):
             if written is not None:
                 self._take(written)
@@ -210,7 +211,7 @@ class _Job:
             )
             self.report.documents_ignored += sum(len(written.ignored) for written in self.pending)
             self.pending.clear()
-        self.committed = time.monotonic()
+            self.committed = time.monotonic()
 
     def _lost(self, files: Sequence[ManifestFile]) -> Iterator[Work]:
         """The work that has neither all its pages nor failures for them."""

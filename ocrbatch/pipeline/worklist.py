@@ -28,15 +28,20 @@ GROUP_BYTES: Final = 64 << 20
 
 
 def write(
-    work: Iterable[Work], extra: Sequence[pa.Field], storage: Storage, folder: str, workers: int
+    work: Iterable[Work],
+    extra: Sequence[pa.Field],
+    storage: Storage,
+    folder: str,
+    workers: int,
+    group_rows: int = GROUP_ROWS,
 ) -> Iterator[ManifestFile]:
     """Writes the work as Parquet files into a folder, in order; yields each as it is there.
 
-    workers: decode workers, among which a short list is spread evenly.
+    workers: decode workers, among which a short list is spread evenly. group_rows: documents of a row group, at most.
     """
     items = iter(work)
     for number, chunk in enumerate(iter(lambda: list(islice(items, FILE_ROWS)), [])):
-        limit = max(1, min(GROUP_ROWS, -(-len(chunk) // (4 * workers))))
+        limit = max(1, min(group_rows, -(-len(chunk) // (4 * workers))))
         sink, groups = io.BytesIO(), 0
         with pq.ParquetWriter(sink, manifest_schema(extra), compression="zstd") as writer:
             for group in _groups(chunk, limit):

@@ -55,7 +55,9 @@ def tree_bytes(root: psutil.Process) -> int:
 def measure(inputs: list[str], output: Path, overrides: list[str]) -> dict[str, float]:
     """Runs the job over inputs and watches it."""
     command = [sys.executable, "-m", "ocrbatch.cli.main", "run", "--json", "--output", str(output)]
-    command += [word for uri in inputs for word in ("--input", uri)] + [w for item in overrides for w in ("--set", item)]
+    command += [word for uri in inputs for word in ("--input", uri)] + [
+        w for item in overrides for w in ("--set", item)
+    ]
     started, peak = time.monotonic(), 0
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as job:
         root = psutil.Process(job.pid)

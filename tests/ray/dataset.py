@@ -22,9 +22,8 @@ def job(output: Path | str, *overrides: str) -> RunReport:
 
 def rows(output: Path, kind: str = "pages") -> list[dict]:
     """All rows, file by file, in the order of their keys."""
-    found = [
-        row for part in sorted((output / kind).rglob("*.parquet")) for row in pq.ParquetFile(part).read().to_pylist()
-    ]
+    parts = sorted((output / kind).rglob("*.parquet"))
+    found = [row for part in parts for row in pq.ParquetFile(part).read().to_pylist()]
     return sorted(found, key=lambda row: (row["uri"], -1 if row["page_index"] is None else row["page_index"]))
 
 

@@ -160,9 +160,8 @@ def test_pages_and_partitions(tmp_path):
         r"output.partition_by='(?P<name>\w+)(-\w+)?\.pdf'",
     )
     assert report.exit_code == 0
-    found = duckdb.sql(
-        f"SELECT name, page_index FROM read_parquet('{tmp_path}/pages/**/*.parquet', hive_partitioning=true) ORDER BY ALL"
-    ).fetchall()
+    files = f"read_parquet('{tmp_path}/pages/**/*.parquet', hive_partitioning=true)"
+    found = duckdb.sql(f"SELECT name, page_index FROM {files} ORDER BY ALL").fetchall()
     assert found == [("agreement", 1), ("minutes", 1), ("minutes", 2)]
     assert job(tmp_path, f"input.uris=[{DOCUMENTS}/*.pdf]", "documents.pages='2-'").outcome == "nothing_left"
 
