@@ -11,10 +11,25 @@ from ocrbatch.report.summary import RunReport
 
 DOCUMENTS = Path(__file__).parent.parent / "resources" / "documents"
 BROKEN = DOCUMENTS.parent / "broken"
-CONTENT = """
-    page_index page_count status width height dpi texts scores polygons boxes det_scores line_angles rejected_polygons
-    text page_sha256 models fingerprint
-""".split()
+CONTENT = [
+    "page_index",
+    "page_count",
+    "status",
+    "width",
+    "height",
+    "dpi",
+    "texts",
+    "scores",
+    "polygons",
+    "boxes",
+    "det_scores",
+    "line_angles",
+    "rejected_polygons",
+    "text",
+    "page_sha256",
+    "models",
+    "fingerprint",
+]
 
 
 def job(output: Path | str, *overrides: str) -> RunReport:
