@@ -60,6 +60,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         if error.remedy:
             print(f"  -> {error.remedy}", file=sys.stderr)
         return error.exit_code
+    except KeyboardInterrupt:
+        print("\ninterrupted", file=sys.stderr)
+        return 130
     except BrokenPipeError:
         return 0
     return code

@@ -22,7 +22,7 @@ from ocrbatch.errors import DocumentError, InterruptedRunError, OcrBatchError, S
 from ocrbatch.pipeline import worklist
 from ocrbatch.pipeline.build import ManifestFile, build
 from ocrbatch.pipeline.drain import drained
-from ocrbatch.pipeline.interrupts import interruptible
+from ocrbatch.pipeline.interrupts import catch, interruptible
 from ocrbatch.pipeline.prepare import Inputs, check, models, new_run_id, settled
 from ocrbatch.pipeline.resources import Plan, plan
 from ocrbatch.pipeline.session import session
@@ -57,13 +57,18 @@ def run(
     Raises UsageError (config, models, inputs), OutputLockedError, OutputInconsistentError, StoppedEarlyError, and
     InterruptedRunError after Ctrl-C or SIGTERM; what was finished by then is published.
     """
+    with interruptible():
+        return _run(config, run_id or new_run_id(), wait, say)
+
+
+def _run(config: JobConfig, run_id: str, wait: bool, say: Callable[[str], None]) -> RunReport:
     started = time.monotonic()
     check(config)
     choice = choose(config.engine)
     config = settled(config, choice)
     say(f"Engine      {choice.why}")
     report = RunReport(
-        run_id or new_run_id(),
+        run_id,
         config.output.uri,
         fingerprint=resolve_fingerprint(config),
         models=models(config),
@@ -81,7 +86,7 @@ def run(
         report.outcome = "nothing_left"
         return report
 
-    with interruptible(), Committer.open(output, config.output, report.run_id, wait=wait, notify=say) as committer:
+    with Committer.open(output, config.output, report.run_id, wait=wait, notify=say) as committer:
         job = _Job(config, output, committer, report, say, expected, started)
         tally = Tally()
         work = select(inputs.documents(), committer.ledger, attempts, tally, expected)
@@ -123,6 +128,7 @@ class _Job:
     def read(self, work: Iterable[Work], inputs: Inputs) -> None:
         """Reads all work, then again what was lost on the way, until each page has its row or its failure."""
         with session(self.config.pipeline) as cluster:
+            catch()
             pools = plan(cluster, self.config.pipeline)
             self.report.layout = pools.layout
             self.say(f"Workers     {pools}")

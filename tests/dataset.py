@@ -9,7 +9,7 @@ from ocrbatch.config import load
 from ocrbatch.pipeline.run import run
 from ocrbatch.report.summary import RunReport
 
-DOCUMENTS = Path(__file__).parent.parent / "resources" / "documents"
+DOCUMENTS = Path(__file__).parent / "resources" / "documents"
 BROKEN = DOCUMENTS.parent / "broken"
 CONTENT = [
     "page_index",

@@ -1,0 +1,56 @@
+"""The run's manifest: everything comes back, in groups that spread over the workers."""
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ocrbatch.config import StorageConfig, load
+from ocrbatch.pipeline import worklist
+from ocrbatch.records import Document
+from ocrbatch.sources.selection import Work
+from ocrbatch.storage import Storage
+
+
+def works(sizes):
+    return [
+        Work(Document(f"/in/{i}.pdf", f"e{i}", size, None, {"shelf": i}), (0, i), 1 + i % 3)
+        for i, size in enumerate(sizes)
+    ]
+
+
+@settings(max_examples=30)
+@given(sizes=st.lists(st.none() | st.integers(0, 200 << 20), max_size=60), workers=st.integers(1, 8))
+def test_what_is_written_is_read_back_in_groups_of_bounded_size(tmp_path_factory, sizes, workers):
+    folder = str(tmp_path_factory.mktemp("run"))
+    storage, extra = Storage(StorageConfig()), [pa.field("shelf", pa.int16())]
+    files = list(worklist.write(works(sizes), extra, storage, folder, workers))
+    assert list(worklist.read(files, storage)) == works(sizes)
+    assert sum(file.rows for file in files) == len(sizes)
+    for file in files:
+        parquet = pq.ParquetFile(file.uri)
+        assert parquet.num_row_groups == file.row_groups
+        for number in range(parquet.num_row_groups):
+            group = [size or 0 for size in parquet.read_row_group(number)["size"].to_pylist()]
+            assert len(group) <= worklist.GROUP_ROWS
+            assert len(group) == 1 or sum(group) <= worklist.GROUP_BYTES
+
+
+def test_a_short_list_is_spread_over_the_workers(tmp_path):
+    (file,) = worklist.write(works([1] * 16), [], Storage(StorageConfig()), str(tmp_path), workers=2)
+    assert file.row_groups == 8
+
+
+def test_verification_knows_what_the_last_run_set_out_to_read(tmp_path):
+    storage, output = Storage(StorageConfig()), str(tmp_path)
+    assert worklist.last_planned(storage, output).keys is None
+    config = load("", [f"output.uri={output}", "documents.pages='1-2'", "input.storage.secret=hunter2"])
+    for run, count in (("20260101T000000-a", 3), ("20260102T000000-b", 2)):
+        folder = f"{output}/{worklist.RUNS}/{run}"
+        worklist.write_settings(config, storage, folder)
+        list(worklist.write(works([1] * count), [], storage, folder, 1))
+        list(worklist.write(works([1] * 9), [], storage, f"{folder}/pass-2", 1))
+    planned = worklist.last_planned(storage, output)
+    assert list(planned.keys) == [("/in/0.pdf", "e0"), ("/in/1.pdf", "e1")]
+    assert planned.pages == "1-2"
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() and b"hunter2" in path.read_bytes()]
