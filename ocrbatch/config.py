@@ -5,8 +5,10 @@ Under `detection` and `recognition` the names are those of PaddleX's pipeline YA
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -190,8 +192,8 @@ class PipelineConfig(Section):
     """
     layout: Literal["auto", "split", "fused"] = "auto"
     """split: detection and recognition in pools of their own; fused: one pool does both."""
-    page_batch: int = Field(default=16, ge=1)
-    """Pages that one call of a stage works on."""
+    page_batch: int = Field(default=8, ge=1)
+    """Pages that one call of a stage works on; what such a call holds is lost with its worker. GPUs want 16 or more."""
     decoders: int | None = Field(default=None, ge=1)
     """Number of decode workers."""
     detectors: int | None = Field(default=None, ge=1)
@@ -242,7 +244,7 @@ def load(text: str = "", overrides: list[str] | None = None, source: str = "the 
     try:
         return JobConfig.model_validate(tree)
     except ValidationError as error:
-        raise UsageError(_explain(error, source), "`ocrbatch config` lists every key.") from error
+        raise UsageError(_explain(error, source), "`ocrbatch config` shows every key with its meaning.") from error
 
 
 def load_file(path: Path, overrides: list[str] | None = None) -> JobConfig:
@@ -267,17 +269,29 @@ def _assign(tree: dict[str, Any], item: str) -> None:
     try:
         node[last] = yaml.safe_load(value)
     except yaml.YAMLError as error:
-        raise UsageError(f"--set {key}: {value!r} is not valid YAML", "Put the value in quotes.") from error
+        raise UsageError(
+            f"--set {key}: {value!r} is not valid YAML",
+            "Quote it twice, once for the shell and once for YAML: --set \"input.include=['*.jpg']\"",
+        ) from error
 
 
 def _explain(error: ValidationError, source: str) -> str:
     # Never the value itself: it may be a secret that stands under a misspelt key.
-    found = [f"{'.'.join(str(p) for p in e['loc']) or 'config'}: {_plain(e['msg'])}" for e in error.errors()[:5]]
+    found = []
+    for e in error.errors()[:5]:
+        key = ".".join(str(part) for part in e["loc"]) or "config"
+        near = difflib.get_close_matches(key, list(keys()), n=1) if e["type"] == "extra_forbidden" else []
+        said = "there is no such key" if e["type"] == "extra_forbidden" else e["msg"].removeprefix("Value error, ")
+        found.append(f"{key}: {said}{f'; did you mean {near[0]}?' if near else ''}")
     return f"{source}: " + "; ".join(found)
 
 
-def _plain(message: str) -> str:
-    return "there is no such key" if message.startswith("Extra inputs") else message.removeprefix("Value error, ")
+def keys(section: type[BaseModel] | None = None, prefix: str = "") -> Iterator[str]:
+    """Every key of the config, sections included, as `--set` takes it."""
+    for name, field in (section or JobConfig).model_fields.items():
+        yield prefix + name
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from keys(field.annotation, f"{prefix}{name}.")
 
 
 def result_keys(config: JobConfig) -> dict[str, Any]:

@@ -19,6 +19,8 @@ class OcrBatchError(Exception):
     def __init__(self, message: str, remedy: str = "") -> None:
         super().__init__(message)
         self.remedy = remedy
+        if remedy:
+            self.add_note(f"-> {remedy}")  # a traceback in a notebook shows it, too
 
     def __reduce__(self) -> tuple[object, ...]:
         """Pickle with every field: exceptions travel between Ray's processes."""

@@ -17,10 +17,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def execute(arguments: argparse.Namespace) -> int:
     """Reads the log alone, which is quick whatever the dataset's size; exit code 3 where failures are open."""
     config = output_config(arguments)
-    from ocrbatch.sinks.commit import read_ledger
+    from ocrbatch.sinks.commit import existing_ledger
     from ocrbatch.storage import Storage
 
-    ledger = read_ledger(Storage(config.output.storage), config.output.uri)
+    ledger = existing_ledger(Storage(config.output.storage), config.output.uri)
     failures = [(uri, index, state) for uri, _, index, state in ledger.open_failures()]
     codes = Counter((state.code, state.stage) for _, _, state in failures)
     if arguments.json:
@@ -34,10 +34,11 @@ def execute(arguments: argparse.Namespace) -> int:
             }
         )
         return 3 if failures else 0
-    print(f"Pages        {ledger.page_total} in {len(ledger.published)} parts")
+    parts = sum(path.startswith("pages/") for path in ledger.published)
+    print(f"Pages        {ledger.page_total} in {parts} part{'' if parts == 1 else 's'}")
     if not ledger.settled:
-        print("Unfinished   a run was cut off; the next one publishes what it committed")
-    print(f"Open         {len(failures)} failures")
+        print("Unfinished   a run is at work, or was cut off: the next one publishes what it committed")
+    print(f"Open         {len(failures)} failure{'' if len(failures) == 1 else 's'}")
     for (code, stage), count in codes.most_common():
         uri, index, _ = next(f for f in failures if f[2].code == code)
         page = "" if index is None else f" page {index + 1}"

@@ -15,13 +15,18 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(arguments: argparse.Namespace) -> int:
-    """Compares the dataset with its log and with what the last run set out to read; exit code 4 where they differ."""
+    """Compares the dataset with its log, and with what the last run set out to read.
+
+    Exit code 4 where a promise is broken, 5 where all is well so far but the last run was stopped before its end.
+    """
     config = output_config(arguments)
     from ocrbatch.pipeline.worklist import last_planned
+    from ocrbatch.sinks.commit import existing_ledger
     from ocrbatch.sinks.verify import verify
     from ocrbatch.storage import Storage
 
     storage = Storage(config.output.storage)
+    existing_ledger(storage, config.output.uri)
     planned = last_planned(storage, config.output.uri)
     selected = parse_pages(planned.pages).expected
     found = verify(storage, config.output.uri, planned=planned.keys, selected=selected, quick=arguments.quick)
@@ -36,6 +41,7 @@ def execute(arguments: argparse.Namespace) -> int:
                 "open_failures": dict(found.failures),
                 "missing": found.missing,
                 "problems": found.problems,
+                "unfinished": found.unfinished,
                 "notes": found.notes,
             }
         )
@@ -47,5 +53,12 @@ def execute(arguments: argparse.Namespace) -> int:
             print(f"note: {note}")
         for problem in found.problems:
             print(f"PROBLEM: {problem}")
-        print("Each page is there exactly once." if found.ok else "The output breaks its promises.")
-    return 0 if found.ok else 4
+        if found.unfinished:
+            print(f"Unfinished   {found.missing} documents or pages that the last run set out to read")
+            print("\n".join(f"  {line}" for line in found.unfinished))
+            print("  -> run the same command again")
+        if not found.ok:
+            print("The output breaks its promises.")
+        elif not found.unfinished:
+            print("Each page is there exactly once.")
+    return 4 if not found.ok else 5 if found.unfinished else 0

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import resource
 import select
 import signal
 import subprocess
@@ -222,6 +223,8 @@ class Sandbox:
         arguments = (str(self._config.memory_mb), str(os.getpid()))
         command = self._command or (sys.executable, "-P", "-m", "ocrbatch.documents.child", *arguments)
         pipe = subprocess.PIPE
+        # What wait4 will say of the child's memory is never less than this: it begins as an image of its parent.
+        self._inherited_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         try:
             process = subprocess.Popen(
                 command, stdin=pipe, stdout=pipe, stderr=self._stderr, bufsize=0, env=_environment()
@@ -255,6 +258,8 @@ class Sandbox:
         """Reaps a child that went away (or talks nonsense) and says what it died of."""
         complaint = self._complaint().lower()
         status, resident_mb = self._end(grace)
+        if resident_mb <= self._inherited_mb:
+            resident_mb = 0.0  # unknown, and less than that
         limit = self._config.memory_mb
         memory = DocumentError("DECODE_MEMORY", f"{what} needed more memory than documents.memory_mb ({limit} MiB).")
         if status == -ORPHAN_SIGNAL:

@@ -44,9 +44,9 @@ class Preview:
         lines = [
             f"Documents    {self.listed} listed",
             f"  done       {self.complete} ({self.pages_held} pages held)",
-            f"  failed     {self.failed} that no run repeats ({self.open_failures} open failures)",
-            f"  ignored    {self.ignored} that are no documents, by name",
-            f"  left       {self.left}, {self.bytes / 1e6:.1f} MB{f': {kinds}' if kinds else ''}",
+            f"  failed     {self.failed} that no run tries again as they are ({self.open_failures} open failures)",
+            f"  ignored    {self.ignored} that an earlier run found to be no documents",
+            f"  left       {self.left}, {self.bytes / 1e6:,.2f} MB{f': {kinds}' if kinds else ''}",
         ]
         if self.retries:
             lines.append(f"  of these   {self.retries} are tried again")

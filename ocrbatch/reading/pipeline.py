@@ -70,6 +70,8 @@ class OcrPipeline:
                     yield f"array:{place}", Page(_checked(item, place))
                     continue
                 uri = str(item)
+                if not Path(item).is_file():
+                    raise DocumentError("FETCH_NOT_FOUND", f"{uri} is no file on this disk.", "Give paths of files.")
                 passwords = candidates(self.config.documents.passwords, uri)
                 for page in iter_pages(sandbox, Path(item), selection=selection, passwords=passwords):
                     if isinstance(page, PageFailure):

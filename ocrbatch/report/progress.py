@@ -64,7 +64,7 @@ class Progress:
         if growing:
             parts.append(f"{self.met} of {self.documents} documents opened (PDF pages are counted as they are met)")
         rate = self.rate()
-        parts.append(f"{rate:.1f} pages/s" if self.pages else "starting")
+        parts.append(f"{rate:.1f} pages/s" if self.pages else "workers and models are starting")
         if self.pages and done < planned:
             parts.append(f"ETA {duration((planned - done) / rate)}")
         parts.append(f"{self.failures} failed")

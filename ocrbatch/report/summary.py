@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
 from ocrbatch.errors import FAILURE_CODES
 from ocrbatch.report.progress import duration
 
-QUERY: Final = "SELECT uri, page_index, text FROM '{}/pages/**/*.parquet' LIMIT 5"
+LABEL: Final = 14  # width of the names on the left
+QUERY: Final = "SELECT parse_filename(uri), page_index, text FROM '{}/pages/**/*.parquet' LIMIT 5"
 EXAMPLES: Final = 1  # failures of each code that the report shows
 
 
@@ -77,54 +79,50 @@ class RunReport:
         return json.dumps(tree, indent=2, default=str)
 
     def __str__(self) -> str:
-        rows = [
-            (
-                "Documents",
-                f"{self.documents_listed} listed, {self.documents_complete} done before, {self.documents_read} read"
-                + (f", {self.documents_ignored} ignored (no documents, by name)" if self.documents_ignored else ""),
-            ),
-            (
-                "Pages",
-                f"{self.pages} read, {self.lines} lines" + (f", {self.blank_pages} blank" if self.blank_pages else ""),
-            ),
-        ]
-        if self.outcome == "nothing_left":
-            rows = [("Nothing left", f"all {self.documents_listed} documents were read before; nothing was written")]
-        if self.pages:
-            rows.append(
-                ("Speed", f"{self.pages_per_second:.2f} pages/s, {duration(sum(self.seconds.values()))} in all")
-            )
-        if self.failures:
-            rows.append(("Failed", ", ".join(f"{n} {code}" for code, n in sorted(self.failures.items()))))
-        if self.open_failures:
-            rows.append(
-                (
-                    "Open",
-                    f"{self.open_failures} failures are open, see {self.output}/failures",
-                )
-            )
-        if self.missing:
-            rows.append(("Missing", f"{self.missing} documents are not finished: run the same command again"))
-        if self.reason:
-            rows.append(("Stopped", self.reason))
-        width = max(len(name) for name, _ in rows)
-        lines = [f"{name:<{width}}  {value}" for name, value in rows]
+        rows = [*self._done(), *self._undone()]
+        lines = [f"{name:<{LABEL}}{value}" for name, value in rows]
         for example in self.examples:
             page = "" if example["page_index"] is None else f" page {example['page_index'] + 1}"
-            lines += [
-                f"  {example['code']}: {example['uri']}{page}",
-                f"    {example['message']}",
-                f"    -> {example['remedy']}",
-            ]
-        return "\n".join([*lines, *self._next()])
+            lines.append(f"  {example['code']}: {example['uri']}{page}")
+            lines += [f"    {example['message']}", f"    -> {example['remedy']}"]
+        return "\n".join(lines + [f"{name:<{LABEL}}{value}" for name, value in self._next()])
 
-    def _next(self) -> list[str]:
-        lines = []
+    def _done(self) -> Iterator[tuple[str, str]]:
+        if self.outcome == "nothing_left":
+            yield "Nothing left", f"{self.documents_listed} documents listed, nothing to read; nothing was written"
+            return
+        ignored = f", {self.documents_ignored} of them ignored: no documents, by name" if self.documents_ignored else ""
+        yield (
+            "Documents",
+            f"{self.documents_listed} listed, {self.documents_complete} done before, "
+            f"{self.documents_read} taken up{ignored}",
+        )
+        blank = f", {self.blank_pages} blank" if self.blank_pages else ""
+        yield "Pages", f"{self.pages} read, {self.lines} lines{blank}"
+        if self.pages:
+            whole = duration(sum(self.seconds.values()))
+            yield "Speed", f"{self.pages_per_second:.2f} pages/s once Ray had started, {whole} in all"
+
+    def _undone(self) -> Iterator[tuple[str, str]]:
+        if self.failures:
+            yield "Failed", ", ".join(f"{n} {code}" for code, n in sorted(self.failures.items()))
+        if self.open_failures:
+            yield "Open", f"{_count(self.open_failures, 'failure')}, see {self.output}/failures and `ocrbatch status`"
+        if self.missing:
+            yield "Missing", f"{_count(self.missing, 'document')} unfinished: run the same command again"
+        if self.reason:
+            yield "Stopped", self.reason
+
+    def _next(self) -> Iterator[tuple[str, str]]:
         if any(FAILURE_CODES[code].retryable for code in self.failures if code in FAILURE_CODES):
-            lines.append("Some failures may pass: run the same command again to retry them.")
+            yield "Next", "some failures may pass: run the same command again to retry them"
+        elif self.open_failures:
+            yield "Next", "mend or replace these files (a changed file is read anew), or exclude them"
         if self.pages or self.outcome == "nothing_left":
-            lines += [
-                f"Dataset     {self.output}/pages",
-                f'Query it    duckdb -c "{QUERY.format(self.output)}"',
-            ]
-        return lines
+            yield "Dataset", f"{self.output}/pages"
+            query = QUERY.format(self.output)
+            yield "Query it", f'python -c "import duckdb; duckdb.sql(\\"{query}\\").show()"'
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -20,7 +20,7 @@ from typing import Final, Self
 from uuid import uuid4
 
 from ocrbatch.config import OutputConfig
-from ocrbatch.errors import NotFoundError, OutputInconsistentError, OutputLockedError
+from ocrbatch.errors import NotFoundError, OutputInconsistentError, OutputLockedError, UsageError
 from ocrbatch.sinks import lease as leases
 from ocrbatch.sinks import parquet
 from ocrbatch.sinks.layout import PROBE, STAGING, below, epoch_of, final_path, is_staged_part, log_path
@@ -41,6 +41,14 @@ def read_ledger(storage: Storage, output: str, ledger: Ledger | None = None) -> 
     ledger = ledger or Ledger()
     while (record := _read_record(storage, output, ledger.next)) is not None:
         ledger.apply(ledger.next, record)
+    return ledger
+
+
+def existing_ledger(storage: Storage, output: str) -> Ledger:
+    """`read_ledger` of an output that must be there. Raises UsageError where no run has written to it."""
+    ledger = read_ledger(storage, output)
+    if not ledger.next:
+        raise UsageError(f"{output} is no output of a run: it has no log", "Check the path.")
     return ledger
 
 

@@ -28,7 +28,7 @@ class Report:
     """What was found. problems: broken promises, in plain words; notes: what a next run finishes.
 
     pages: held, of which `staged` are not published yet. failures: open ones by code. missing: documents and pages
-    that neither a row nor an open failure accounts for (only where `planned` was given).
+    that neither a row nor an open failure accounts for (only where `planned` was given), which `unfinished` names.
     """
 
     documents: int = 0
@@ -38,6 +38,7 @@ class Report:
     ignored: int = 0
     failures: Counter[str] = field(default_factory=Counter)
     missing: int = 0
+    unfinished: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -76,7 +77,7 @@ def verify(
     if planned is not None:
         lost = list(unaccounted(ledger, planned, selected))
         report.missing = sum(max(1, len(pages)) for _, pages in lost)
-        report.problems += _some(
+        report.unfinished += _some(
             f"{uri} (etag {etag}): {_pages(pages) if pages else 'the whole document'} has neither a row nor a failure"
             for (uri, etag), pages in lost
         )

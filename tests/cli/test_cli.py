@@ -39,6 +39,7 @@ def test_help_and_light_verbs_load_no_heavy_library():
         (["run", "--input", "x"], "there is no output"),
         (["run", "--output", "x"], "there is no input"),
         (["run", "--input", "x", "--output", "y", "--set", "engine.nam=x"], "engine.nam: there is no such key"),
+        (["run", "--input", "x", "--output", "y", "--set", "documents.dpy=1"], "did you mean documents.dpi?"),
         (["run", "--input", "x", "--output", "y", "--set", "engine"], "key=value"),
         (["run", "no-such-config.yaml"], "no-such-config.yaml"),
         (["plan", "--input", "/nowhere", "--output", "y"], "/nowhere"),
@@ -83,8 +84,9 @@ def test_doctor_finds_this_machine_fit(capsys):
 
 
 def test_status_of_an_output_that_is_not_there(tmp_path, capsys):
-    assert main(["status", str(tmp_path / "nothing")]) == 0
-    assert "Pages        0" in capsys.readouterr().out
+    for verb in ("status", "verify"):
+        assert main([verb, str(tmp_path / "nothing")]) == 2
+        assert "no output of a run" in capsys.readouterr().err
 
 
 @pytest.mark.ray

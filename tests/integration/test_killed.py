@@ -15,16 +15,16 @@ from ocrbatch.cli.main import main
 
 pytestmark = [pytest.mark.ray, pytest.mark.models, pytest.mark.timeout(400)]
 
-SLOW = ["engine.name=fake", "engine.options={seconds: 0.3}", "pipeline.page_batch=2", "output.commit_seconds=0.2"]
+SLOW = ["engine.name=fake", "engine.options={seconds: 0.15}", "pipeline.page_batch=2", "output.commit_seconds=0.2"]
 
 
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory):
-    """Forty small pages."""
+    """Sixty small pages: six tasks of ten, one after the other."""
     folder = tmp_path_factory.mktemp("pages")
-    for number in range(40):
+    for number in range(60):
         page = np.full((64, 400, 3), 255, np.uint8)
-        page[24:40, 16 : 40 + 8 * number] = 0
+        page[24:40, 16 : 40 + 5 * number] = 0
         cv2.imwrite(str(folder / f"{number:02d}.png"), page)
     return folder
 
@@ -46,7 +46,7 @@ def start(pages, output):
     )
     log = output / "_ocrbatch" / "log"
     deadline = time.monotonic() + 180
-    while sum(b'"add"' in path.read_bytes().lower() for path in log.glob("*.json")) < 3:
+    while sum(b'"add"' in path.read_bytes().lower() for path in log.glob("*.json")) < 2:
         assert process.poll() is None, "it ended before it could be stopped"
         assert time.monotonic() < deadline
         time.sleep(0.05)

@@ -38,7 +38,8 @@ def parts(output: Path, kind: str = "pages") -> list[Path]:
 
 
 def problems(output: Path, **named: object) -> str:
-    return "\n".join(verify(Storage(), str(output), **named).problems)  # type: ignore[arg-type]
+    report = verify(Storage(), str(output), **named)  # type: ignore[arg-type]
+    return "\n".join([*report.problems, *report.unfinished])
 
 
 def test_a_sound_output(output: Path) -> None:
@@ -96,7 +97,7 @@ def test_a_log_that_says_other_than_the_files(output: Path, monkeypatch: pytest.
 def test_what_was_planned_and_is_accounted_for_by_nothing(output: Path) -> None:
     report = verify(Storage(), str(output), planned=[*PLAN, ("new", "e"), ("a", "e2")])
     assert report.missing == 2
-    assert "new (etag e): the whole document has neither a row nor a failure" in report.problems
+    assert "new (etag e): the whole document has neither a row nor a failure" in report.unfinished
     storage = Storage()
     c = committer(storage, str(output))
     c.add([parquet.stage(storage, str(output), c.epoch, pages_table([("d", 0, 3)]), "pages")])
@@ -106,7 +107,7 @@ def test_what_was_planned_and_is_accounted_for_by_nothing(output: Path) -> None:
 
 
 def test_many_problems_of_a_kind_are_counted(output: Path) -> None:
-    said = verify(Storage(), str(output), planned=[(f"n{i}", "e") for i in range(12)]).problems
+    said = verify(Storage(), str(output), planned=[(f"n{i}", "e") for i in range(12)]).unfinished
     assert len(said) == 6
     assert said[-1] == "... and 7 more of this kind"
 
