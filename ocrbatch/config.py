@@ -10,10 +10,10 @@ import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 
 from ocrbatch.errors import UsageError
 
@@ -25,7 +25,9 @@ MAX_YAML_BYTES: Final = 1 << 20
 class Section(BaseModel):
     """Base of every part of the config."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=(), use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", protected_namespaces=(), use_attribute_docstrings=True, coerce_numbers_to_str=True
+    )
 
 
 class StorageConfig(Section):
@@ -77,7 +79,7 @@ class InputConfig(Section):
 class OutputConfig(Section):
     """Where the dataset goes and how it is cut."""
 
-    uri: str = ""
+    uri: Annotated[str, AfterValidator(lambda uri: uri.rstrip("/") or uri)] = ""
     """Folder or s3:// prefix of the dataset."""
     target_file_mb: int = Field(default=128, ge=1)
     """Size at which a part is published, in MiB."""
@@ -236,7 +238,9 @@ def load(text: str = "", overrides: list[str] | None = None, source: str = "the 
     try:
         tree = yaml.safe_load(text) if text.strip() else {}
     except yaml.YAMLError as error:
-        raise UsageError(f"{source} is not valid YAML: {error}", "Mend the line that is named.") from error
+        mark = getattr(error, "problem_mark", None)  # not the error itself: it quotes the line, which may hold a secret
+        where = f" at line {mark.line + 1}" if mark else ""
+        raise UsageError(f"{source} is not valid YAML{where}", "Mend that line.") from None
     if not isinstance(tree, dict):
         raise UsageError(f"{source} must be a mapping of keys to values", "See configs/quickstart.yaml.")
     for item in overrides or []:
@@ -270,7 +274,7 @@ def _assign(tree: dict[str, Any], item: str) -> None:
         node[last] = yaml.safe_load(value)
     except yaml.YAMLError as error:
         raise UsageError(
-            f"--set {key}: {value!r} is not valid YAML",
+            f"--set {key}: the value is not valid YAML",
             "Quote it twice, once for the shell and once for YAML: --set \"input.include=['*.jpg']\"",
         ) from error
 

@@ -23,7 +23,7 @@ from ocrbatch.pipeline import worklist
 from ocrbatch.pipeline.build import ManifestFile, build
 from ocrbatch.pipeline.drain import drained
 from ocrbatch.pipeline.interrupts import catch, interruptible
-from ocrbatch.pipeline.prepare import Inputs, check, models, new_run_id, settled
+from ocrbatch.pipeline.prepare import Inputs, check, check_columns, models, new_run_id, settled
 from ocrbatch.pipeline.resources import Plan, plan
 from ocrbatch.pipeline.session import session
 from ocrbatch.report.progress import Progress
@@ -81,9 +81,12 @@ def _run(config: JobConfig, run_id: str, wait: bool, say: Callable[[str], None])
 
     tally = Tally()
     ledger = read_ledger(output, config.output.uri)
-    if ledger.settled and next(select(inputs.documents(), ledger, attempts, tally, expected), None) is None:
+    documents = inputs.documents()
+    check_columns(inputs.extra, ledger, output, config.output.uri)
+    if ledger.settled and next(select(documents, ledger, attempts, tally, expected), None) is None:
         _describe(report, tally)
         report.outcome = "nothing_left"
+        report.stale = len(ledger.fingerprints - {report.fingerprint}) > 0
         return report
 
     with Committer.open(output, config.output, report.run_id, wait=wait, notify=say) as committer:
@@ -156,6 +159,7 @@ class _Job:
         interrupted = isinstance(error, InterruptedRunError | KeyboardInterrupt)
         self.report.outcome = "interrupted" if interrupted else "stopped"
         self.report.reason = str(error)
+        self.report.stopped_with = getattr(error, "exit_code", StoppedEarlyError.exit_code)
         with contextlib.suppress(OcrBatchError):
             self._commit()
             self.committer.close()
@@ -169,6 +173,7 @@ class _Job:
         for _ in select(documents, self.committer.ledger, NO_RETRY, own, self.expected):
             self.report.missing += 1
         self.report.open_failures += own.open_failures
+        self.report.stale = len(self.committer.ledger.fingerprints - {self.report.fingerprint}) > 0
         self._lap("publish")
         self._save()
 

@@ -12,7 +12,7 @@ from typing import Final
 import ray
 
 from ocrbatch.config import PipelineConfig
-from ocrbatch.errors import UsageError
+from ocrbatch.errors import StoppedEarlyError, UsageError
 from ocrbatch.pipeline.resources import Cluster
 
 log = logging.getLogger(__name__)
@@ -58,13 +58,15 @@ def _connect(config: PipelineConfig) -> None:
                 "Check pipeline.address (or RAY_ADDRESS) and the head node.",
             ) from error
         return
-    with _muted():
-        ray.init(
-            address="local",
-            include_dashboard=False,
-            object_store_memory=(config.object_store_mb << 20) if config.object_store_mb else _object_store_bytes(),
-            **quiet,
-        )
+    store = (config.object_store_mb << 20) if config.object_store_mb else _object_store_bytes()
+    try:
+        with _muted():
+            ray.init(address="local", include_dashboard=False, object_store_memory=store, **quiet)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise StoppedEarlyError(
+            f"Ray did not start on this machine: {error}",
+            "Run the same command again. If it stays, see `ocrbatch doctor` and Ray's logs in /tmp/ray.",
+        ) from error
 
 
 @contextmanager

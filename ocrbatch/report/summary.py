@@ -21,7 +21,8 @@ class RunReport:
     """One run. Counts of pages and failures are of this run; `open_failures` and `missing` of everything it was asked
     for.
 
-    outcome: done, nothing_left, interrupted, stopped or failed. padding and times are for tuning, seconds by phase.
+    outcome: done, nothing_left, interrupted or stopped; stopped_with: the exit code of the last two. stale: the output
+    holds rows of another fingerprint. seconds: by phase.
     """
 
     run_id: str
@@ -39,6 +40,8 @@ class RunReport:
     examples: list[dict[str, Any]] = field(default_factory=list)
     open_failures: int = 0
     missing: int = 0
+    stale: bool = False
+    stopped_with: int = 0
     parts_published: int = 0
     fingerprint: str = ""
     models: list[str] = field(default_factory=list)
@@ -61,8 +64,8 @@ class RunReport:
     @property
     def exit_code(self) -> int:
         """What the process ends with."""
-        if self.outcome in ("stopped", "interrupted"):
-            return 5
+        if self.stopped_with:
+            return self.stopped_with
         if self.missing:
             return 5
         return 3 if self.open_failures else 0
@@ -112,6 +115,12 @@ class RunReport:
             yield "Missing", f"{_count(self.missing, 'document')} unfinished: run the same command again"
         if self.reason:
             yield "Stopped", self.reason
+        if self.stale:
+            yield (
+                "Older rows",
+                "some pages were read with other settings (see their fingerprint) and stay as they are;",
+            )
+            yield "", "to read them anew, write to another output"
 
     def _next(self) -> Iterator[tuple[str, str]]:
         if any(FAILURE_CODES[code].retryable for code in self.failures if code in FAILURE_CODES):

@@ -96,9 +96,20 @@ def expand(entry: Entry, config: InputConfig, storage: Storage) -> Iterator[Docu
         yield Document(f"{uri}!/{member.name}", f"{entry.etag}-{member.place}", member.size, entry.mtime)
 
 
+def refuse_secrets(uri: str) -> None:
+    """Raises UsageError for a user part, or an http query: they may hold credentials, and a URI is in every row."""
+    head, query, _ = uri.partition("?")  # elsewhere than in http a question mark is a glob's
+    if redact(head) != head or (query and head.lower().startswith(("http://", "https://"))):
+        raise UsageError(
+            f"the input {redact(uri)} has a query or a user part, which may hold credentials and would be in every row",
+            "Give a plain URL, and credentials by input.storage.",
+        )
+
+
 def _place(given: str, storage: Storage) -> _Place:
     if not given.strip():
         raise UsageError("an input is empty", "Name a file, a folder or a bucket.")
+    refuse_secrets(given)
     uri, member = members.split_member(given)
     path = storage.is_local(uri)
     plain = uri if path is None else str(path)

@@ -127,6 +127,8 @@ def _extra_fields(schema: pa.Schema, uri_column: str, name: str) -> list[pa.Fiel
 def _kept(kind: pa.DataType) -> pa.DataType:
     if pa.types.is_dictionary(kind):
         return _kept(kind.value_type)
+    if pa.types.is_struct(kind) and not kind.num_fields:  # of JSONL's {}: Parquet has no empty structs
+        return pa.string()
     if pa.types.is_list(kind) and pa.types.is_null(kind.value_type):
         return pa.list_(pa.string())
     return pa.string() if pa.types.is_null(kind) else kind
@@ -143,6 +145,7 @@ def _rows(table: pa.Table, extra: list[pa.Field], uri_column: str, folder: str) 
             uri = (row.pop(uri_column) or "").strip()
             if not uri:
                 raise UsageError(f"row {number} of the manifest has no URI", "Fill it in, or take the row out.")
+            listing.refuse_secrets(uri)
             yield uri if "://" in uri or uri.startswith("/") else folder + uri, row
 
 

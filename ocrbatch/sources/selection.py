@@ -104,7 +104,8 @@ def decide(
     again = {i: f.attempt for i, f in failures.items() if f.retryable and f.attempt < attempts}
     stands = {i for i in failures if i not in again}
     done = set(held) | {i for i in stands if i is not None}
-    if count is not None and (pages := wanted(count)) and done.issuperset(pages):
+    # Where nothing of it is wanted any more, what is held is enough; where nothing ever was, the document failed.
+    if count is not None and done.issuperset(pages := wanted(count)) and (pages or None not in failures):
         # All pages have their end, so a failure of the whole document (a worker that died, say) is past.
         stays = len(stands - {None})
         return Decision("failed" if stays else "complete", stays=stays, held=len(held))

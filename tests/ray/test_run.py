@@ -198,6 +198,9 @@ def test_the_output_verifies_and_the_report_lies_beside_it(samples):
         ("input.uris=[/nowhere/at/all]", "/nowhere/at/all"),
         ("detection.model_name=PP-OCRv9_det", "PP-OCRv9_det"),
         ("documents.pages=x", "x"),
+        ("output.partition_by='/(['", "partition_by"),
+        ("output.partition_by='(?P<uri>x)'", "uri"),
+        ("input.uris=['http://user:secret@127.0.0.1:9/a.png?sig=1']", "127.0.0.1"),
     ],
 )
 def test_what_cannot_work_is_said_before_anything_starts(tmp_path, override, message):
@@ -212,6 +215,26 @@ def test_a_set_up_that_fails_in_a_worker_ends_the_run_and_not_its_pages(tmp_path
         job(tmp_path, f"input.uris=[{DOCUMENTS}]", rule)
     assert caught.value.remedy
     assert not rows(tmp_path, "failures")
+
+
+def test_a_manifest_whose_column_changed_its_type_is_refused(tmp_path):
+    for kind, name in ((pa.int64(), "first"), (pa.string(), "second")):
+        value = pa.array([7]).cast(kind)
+        pq.write_table(
+            pa.table({"uri": [str(DOCUMENTS / "invoice.png")], "shelf": value}), tmp_path / f"{name}.parquet"
+        )
+    job(tmp_path / "out", f"input.manifest={tmp_path / 'first.parquet'}", "engine.name=fake")
+    before = snapshot(tmp_path / "out")
+    with pytest.raises(UsageError, match="shelf"):
+        job(tmp_path / "out", f"input.manifest={tmp_path / 'second.parquet'}", "engine.name=fake")
+    assert snapshot(tmp_path / "out") == before
+
+
+def test_an_output_inside_the_input_is_not_read(tmp_path):
+    (tmp_path / "invoice.png").write_bytes((DOCUMENTS / "invoice.png").read_bytes())
+    assert job(tmp_path / "out", f"input.uris=[{tmp_path}]", "engine.name=fake").documents_listed == 1
+    again = job(tmp_path / "out", f"input.uris=[{tmp_path}]", "engine.name=fake")
+    assert (again.outcome, again.exit_code) == ("nothing_left", 0)
 
 
 @pytest.mark.s3

@@ -65,4 +65,4 @@ def test_summary_says_what_failed_and_what_to_do():
 def test_exit_codes():
     assert RunReport("r", "o").exit_code == 0
     assert RunReport("r", "o", missing=1).exit_code == 5
-    assert RunReport("r", "o", outcome="stopped").exit_code == 5
+    assert RunReport("r", "o", outcome="stopped", stopped_with=130).exit_code == 130

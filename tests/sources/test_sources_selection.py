@@ -87,8 +87,9 @@ def test_only_the_pages_asked_for_count() -> None:
     state = Held({KEY: (10, {0, 1})})
     assert decide(DOC, state, 3, lambda count: range(2)).fate == "complete"
     assert decide(DOC, state, 3, lambda count: [0, 9]).work == Work(DOC, (0, 1))
-    # Pages that select nothing are the decoder's failure, which then stands; not a document that is complete.
-    assert decide(DOC, state, 3, lambda count: []).fate == "left"
+    # A selection that is empty for a document is the decoder's failure, unless pages of it were wanted before.
+    assert decide(DOC, state, 3, lambda count: []).fate == "complete"
+    assert decide(DOC, Held(), 3, lambda count: []).fate == "left"
     assert decide(DOC, Held({KEY: (10, {0})}, {KEY: {None: Failed(1, False)}}), 3, lambda count: []).fate == "failed"
 
 
