@@ -101,7 +101,8 @@ def _configure() -> None:
     warnings.filterwarnings("ignore", message="`ray_remote_args` is deprecated")
     # Ray Data tells a worker's death in forty lines; the run says it in one. Its own log file keeps everything.
     for handler in logging.getLogger("ray.data").handlers:
-        if isinstance(handler, logging.StreamHandler):
+        is_rays = type(handler).__module__.startswith("ray.")  # the application's own may be among them
+        if is_rays and isinstance(handler, logging.StreamHandler):
             handler.setLevel(logging.CRITICAL)
 
 
