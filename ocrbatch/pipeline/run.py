@@ -130,29 +130,32 @@ class _Job:
 
     def read(self, work: Iterable[Work], inputs: Inputs) -> None:
         """Reads all work, then again what was lost on the way, until each page has its row or its failure."""
-        with session(self.config.pipeline) as cluster:
-            catch()
-            pools = plan(cluster, self.config.pipeline)
-            self.report.layout = pools.layout
-            self.say(f"Workers     {pools}")
-            folder = join(self.config.output.uri, worklist.RUNS, self.report.run_id)
-            worklist.write_settings(self.config, self.storage, folder)
-            self.extra = inputs.extra
-            self.files = left = self._write(work, folder, pools)
-            self.report.documents_read = sum(file.rows for file in left)
-            self.progress = Progress(self.report.documents_read)
-            self._lap("start")
-            for number in range(1, PASSES + 1):
+        folder = join(self.config.output.uri, worklist.RUNS, self.report.run_id)
+        left: list[ManifestFile] = []
+        for number in range(1, PASSES + 1):
+            # A Ray of its own for each pass: an actor that restarts while its pass ends would keep its CPUs for good.
+            with session(self.config.pipeline) as cluster:
+                catch()
+                pools = plan(cluster, self.config.pipeline)
+                if number == 1:
+                    self.report.layout = pools.layout
+                    self.say(f"Workers     {pools}")
+                    worklist.write_settings(self.config, self.storage, folder)
+                    self.extra = inputs.extra
+                    self.files = left = self._write(work, folder, pools)
+                    self.report.documents_read = sum(file.rows for file in left)
+                    self.progress = Progress(self.report.documents_read)
+                    self._lap("start")
                 self._pass(pools, left, alone=number == PASSES)
-                self.committer.adopt()  # staged files whose result was lost with the task that said so
-                again = join(folder, f"pass-{number + 1}")
-                left = self._write(self._lost(left), again, pools, alone=number + 1 == PASSES)
-                if not left:
-                    break
-                self.say(f"{sum(file.rows for file in left)} documents lost pages with a worker; reading those again")
-            self._give_up(left)
-            self.progress.end()
-            self._lap("read")
+            self.committer.adopt()  # staged files whose result was lost with the task that said so
+            again = join(folder, f"pass-{number + 1}")
+            left = self._write(self._lost(left), again, pools, alone=number + 1 == PASSES)
+            if not left:
+                break
+            self.say(f"{sum(file.rows for file in left)} documents lost pages with a worker; reading those again")
+        self._give_up(left)
+        self.progress.end()
+        self._lap("read")
 
     def stop(self, error: BaseException) -> None:
         """Saves what is finished before the run ends early."""
