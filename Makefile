@@ -7,7 +7,7 @@ DOCUMENTS ?= tests/resources/documents
 ROUNDS ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help venv install lint format test test-fast crashes bench hashes samples image clean
+.PHONY: help venv install lint format test test-fast bench hashes samples image clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,9 +34,6 @@ test: ## Run all tests but the long proofs
 
 test-fast: ## Run the tests that start neither Ray nor an S3 server
 	$(PY) -m pytest -m 'not slow and not ray and not s3'
-
-crashes: ## Prove, with workers that die natively, that a page takes no neighbour with it (5 minutes)
-	$(PY) -m pytest -m slow tests/ray/test_crashes.py
 
 bench: ## Race PaddleOCR 3.7 over a folder of images (IMAGES=..., ROUNDS=3); makes PaddleOCR's environment in build/race
 	$(PY) tests/benchmarks/race.py --env build/race/env --rounds $(ROUNDS) --json build/race/race.json $(IMAGES)

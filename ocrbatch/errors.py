@@ -131,6 +131,13 @@ FAILURE_CODES: Final[dict[str, FailureCode]] = {
             "Run again; if it stays, look at the storage's health.",
         ),
         FailureCode(
+            "FETCH_CHANGED",
+            "fetch",
+            True,
+            "The file was replaced after it was listed.",
+            "Run again: the new version is listed and read.",
+        ),
+        FailureCode(
             "FETCH_TIMEOUT",
             "fetch",
             True,

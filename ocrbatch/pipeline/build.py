@@ -15,6 +15,7 @@ from ray.data.datasource import ReadTask
 
 from ocrbatch.config import JobConfig
 from ocrbatch.pipeline.resources import LIST_CPUS, WRITE_CPUS, Plan, Pool
+from ocrbatch.pipeline.session import worker_options
 from ocrbatch.stages.decode import PLACE, DecodeStage
 from ocrbatch.stages.detect import DetectStage
 from ocrbatch.stages.read import ReadStage
@@ -50,12 +51,14 @@ def build(
     page_batch = 1 if alone else config.pipeline.page_batch
     source = ManifestSource(manifest)
     pages = ray.data.read_datasource(source, override_num_blocks=max(1, source.blocks), num_cpus=LIST_CPUS).map_batches(
-        DecodeStage, fn_constructor_args=(config,), batch_size=None, **_pool(plan.decoders, alone)
+        DecodeStage, fn_constructor_args=(config,), batch_size=None, **_pool(plan.decoders, write.run_id, alone)
     )
 
     def models(rows: Dataset, stage: type, pool: Pool) -> Dataset:
         args = (config, write.fingerprint, pool.threads)
-        return rows.map_batches(stage, fn_constructor_args=args, batch_size=page_batch, **_pool(pool, alone))
+        return rows.map_batches(
+            stage, fn_constructor_args=args, batch_size=page_batch, **_pool(pool, write.run_id, alone)
+        )
 
     if plan.readers:
         lines = models(pages, ReadStage, plan.readers)
@@ -65,7 +68,7 @@ def build(
     return lines.map_batches(write.__call__, batch_size=None, batch_format="pyarrow", num_cpus=WRITE_CPUS)
 
 
-def _pool(pool: Pool, alone: bool) -> dict[str, Any]:
+def _pool(pool: Pool, run_id: str, alone: bool) -> dict[str, Any]:
     # A task that only waits for a worker is lost with it all the same, when it dies as often as tasks are retried.
     in_flight = 1 if alone else None
     return {
@@ -74,6 +77,7 @@ def _pool(pool: Pool, alone: bool) -> dict[str, Any]:
         "num_gpus": pool.gpus or None,
         "batch_format": "pyarrow",
         "zero_copy_batch": True,
+        "ray_remote_args_fn": partial(worker_options, run_id),
         **CRASHES,
     }
 

@@ -19,7 +19,7 @@ from ocrbatch.records import Document
 from ocrbatch.schema import PAGES
 from ocrbatch.sinks.ledger import Ledger
 from ocrbatch.sources import listing, manifest
-from ocrbatch.storage import Storage, join
+from ocrbatch.storage import Storage, is_writable, join, local_path, scheme
 
 
 @dataclass(slots=True)
@@ -49,10 +49,20 @@ def check(config: JobConfig) -> None:
     """Raises UsageError where the config lacks what every run needs."""
     if not config.output.uri:
         raise UsageError("there is no output", "Give --output, or output.uri in the config.")
+    _check_output(config.output.uri)
     if not config.input.uris and not config.input.manifest:
         raise UsageError("there is no input", "Give --input, --manifest, or input.uris in the config.")
     parse_pages(config.documents.pages)
     _check_partitions(config.output.partition_by)
+
+
+def _check_output(uri: str) -> None:
+    if not is_writable(uri):
+        raise UsageError(f"{scheme(uri)}:// can be read, not written", "Give a folder on disk or an s3:// prefix.")
+    path = local_path(uri)
+    taken = next((p for p in (path, *path.parents) if p.exists()), path) if path else None
+    if taken is not None and taken.exists() and not taken.is_dir():
+        raise UsageError(f"the output {uri} can't be a folder: {taken} is a file", "Give another output.")
 
 
 def _check_partitions(rule: str | None) -> None:

@@ -25,7 +25,7 @@ from ocrbatch.pipeline.drain import drained
 from ocrbatch.pipeline.interrupts import catch, interruptible
 from ocrbatch.pipeline.prepare import Inputs, check, check_columns, models, new_run_id, settled
 from ocrbatch.pipeline.resources import Plan, plan
-from ocrbatch.pipeline.session import session
+from ocrbatch.pipeline.session import end_workers, session
 from ocrbatch.report.progress import Progress
 from ocrbatch.report.summary import RunReport
 from ocrbatch.sinks.commit import Committer, read_ledger
@@ -131,28 +131,27 @@ class _Job:
     def read(self, work: Iterable[Work], inputs: Inputs) -> None:
         """Reads all work, then again what was lost on the way, until each page has its row or its failure."""
         folder = join(self.config.output.uri, worklist.RUNS, self.report.run_id)
-        left: list[ManifestFile] = []
-        for number in range(1, PASSES + 1):
-            # A Ray of its own for each pass: an actor that restarts while its pass ends would keep its CPUs for good.
-            with session(self.config.pipeline) as cluster:
-                catch()
-                pools = plan(cluster, self.config.pipeline)
-                if number == 1:
-                    self.report.layout = pools.layout
-                    self.say(f"Workers     {pools}")
-                    worklist.write_settings(self.config, self.storage, folder)
-                    self.extra = inputs.extra
-                    self.files = left = self._write(work, folder, pools)
-                    self.report.documents_read = sum(file.rows for file in left)
-                    self.progress = Progress(self.report.documents_read)
-                    self._lap("start")
+        with session(self.config.pipeline) as cluster:
+            catch()
+            pools = plan(cluster, self.config.pipeline)
+            self.report.layout = pools.layout
+            self.say(f"Workers     {pools}")
+            worklist.write_settings(self.config, self.storage, folder)
+            self.extra = inputs.extra
+            self.files = left = self._write(work, folder, pools)
+            self.report.documents_read = sum(file.rows for file in left)
+            self.progress = Progress(self.report.documents_read)
+            self._lap("start")
+            for number in range(1, PASSES + 1):
                 self._pass(pools, left, alone=number == PASSES)
-            self.committer.adopt()  # staged files whose result was lost with the task that said so
-            again = join(folder, f"pass-{number + 1}")
-            left = self._write(self._lost(left), again, pools, alone=number + 1 == PASSES)
-            if not left:
-                break
-            self.say(f"{sum(file.rows for file in left)} documents lost pages with a worker; reading those again")
+                self.committer.adopt()  # staged files whose result was lost with the task that said so
+                again = join(folder, f"pass-{number + 1}")
+                left = self._write(self._lost(left), again, pools, alone=number + 1 == PASSES)
+                if not left:
+                    break
+                if number < PASSES:
+                    self.say(f"{_documents_lost(left)} pages with a worker; reading those again")
+                    end_workers(self.report.run_id)
         self._give_up(left)
         self.progress.end()
         self._lap("read")
@@ -252,6 +251,11 @@ class _Job:
         now = time.monotonic()
         self.report.seconds[phase] = round(now - self.clock, 3)
         self.clock = now
+
+
+def _documents_lost(files: Sequence[ManifestFile]) -> str:
+    count = sum(file.rows for file in files)
+    return f"{count} document{'' if count == 1 else 's'} lost"
 
 
 def _documents(written: Written) -> Iterator[tuple[tuple[str, str], int | None]]:

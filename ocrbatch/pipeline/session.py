@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Final
+from contextlib import contextmanager, suppress
+from typing import Any, Final
+from uuid import uuid4
 
 import ray
 
@@ -22,6 +24,8 @@ OBJECT_STORE_SHARE: Final = 0.15  # of the machine's memory
 OBJECT_STORE_MIN: Final = 100 << 20
 OBJECT_STORE_MAX: Final = 2 << 30
 INIT_DEATHS: Final = 3
+WORKER: Final = "ocrbatch-"
+LINGER_SECONDS: Final = 3.0  # for workers to end by themselves, and to tidy up, before they are made to
 
 
 @contextmanager
@@ -40,6 +44,31 @@ def session(config: PipelineConfig) -> Iterator[Cluster]:
     finally:
         if not joined:
             ray.shutdown()
+
+
+def worker_options(run_id: str) -> dict[str, Any]:
+    """Ray options of one more worker of a run: a name of its own, by which `end_workers` finds it."""
+    return {"name": f"{WORKER}{run_id}-{uuid4().hex}"}
+
+
+def end_workers(run_id: str) -> None:
+    """Ends what a pass of this run left behind.
+
+    What a worker needs to start goes away with its pass, so one that was restarting then never does, and keeps its
+    CPUs: the next pass would wait for them for ever.
+    """
+    deadline = time.monotonic() + LINGER_SECONDS
+    while (left := _workers(run_id)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    for name in left:
+        with suppress(ValueError):  # it has ended meanwhile
+            ray.kill(ray.get_actor(name))
+    if left:
+        log.info("%d workers were left behind by a pass, and ended", len(left))
+
+
+def _workers(run_id: str) -> list[str]:
+    return [name for name in ray.util.list_named_actors() if name.startswith(f"{WORKER}{run_id}-")]
 
 
 def _connect(config: PipelineConfig) -> None:
@@ -97,8 +126,8 @@ def _configure() -> None:
     context.enable_fallback_to_arrow_object_ext_type = False
     context.max_errored_blocks = ERRORED_BLOCKS
     context.max_consecutive_actor_init_deaths = INIT_DEATHS
-    # Ray has no other way yet to bound an actor's restarts; that is why its version is pinned below 2.64.
-    warnings.filterwarnings("ignore", message="`ray_remote_args` is deprecated")
+    # Ray has no other way yet to name an actor and to bound its restarts; that is why its version is pinned below 2.64.
+    warnings.filterwarnings("ignore", message="`ray_remote_args(_fn)?` is deprecated")
     # Ray Data tells a worker's death in forty lines; the run says it in one. Its own log file keeps everything.
     for handler in logging.getLogger("ray.data").handlers:
         is_rays = type(handler).__module__.startswith("ray.")  # the application's own may be among them

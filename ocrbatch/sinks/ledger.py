@@ -94,16 +94,17 @@ class Ledger:
     """The state after the records 0 .. next-1; make one by `commit.read_ledger`.
 
     held: document -> (page count if known, mask of the pages held); page_total: how many pages. failed: document ->
-    its open failures. reopened: document -> the last attempt that failed as a whole, where a later one did better.
-    staged: shard -> path -> part (of its keys the first alone, which orders merges: the rest are in `held` and
-    `failed`). published: path -> part. unapplied: shard -> the number of its last record and that record, where it is
-    a PUBLISH. owners: epoch -> shard. opened: shard -> its last OPEN.
+    its open failures. failing: URI -> the etags that `failed` has of it. reopened: document -> the last attempt that
+    failed as a whole, where a later one did better. staged: shard -> path -> part (of its keys the first alone, which
+    orders merges: the rest are in `held` and `failed`). published: path -> part. unapplied: shard -> the number of its
+    last record and that record, where it is a PUBLISH. owners: epoch -> shard. opened: shard -> its last OPEN.
     """
 
     next: int = 0
     held: dict[Key, tuple[int | None, int]] = field(default_factory=dict)
     page_total: int = 0
     failed: dict[Key, dict[int | None, FailureState]] = field(default_factory=dict)
+    failing: dict[str, set[str]] = field(default_factory=dict)
     reopened: dict[Key, int] = field(default_factory=dict)
     ignored_keys: set[Key] = field(default_factory=set)
     staged: dict[str, dict[str, Part]] = field(default_factory=dict)
@@ -125,7 +126,7 @@ class Ledger:
         """The open failures by page index; None stands for the document.
 
         A page's failure is open until the page is held, a document's until one of its pages is held, or failed in a
-        later attempt: then it could be opened after all.
+        later attempt: then it could be opened after all. Both are past once another version of the document is met.
         """
         return self.failed.get((uri, etag), _NO_FAILURES)
 
@@ -237,10 +238,13 @@ class Ledger:
     def _hold(self, part: Part) -> None:
         self.fingerprints.update(part.fingerprints)
         for document in part.pages:
+            self._supersede(document.key)
             self.held[document.key] = document.page_count, self._mask(document.key) | _mask(document.pages)
             self.page_total += len(document.pages)
             self._close_failures(document.key, document.pages)
         for failed in part.failures:
+            self._supersede(failed.key)
+            self.failing.setdefault(failed.key[0], set()).add(failed.key[1])
             pages = self.failed.setdefault(failed.key, {})
             pages[failed.page_index] = FailureState(failed.attempt, failed.retryable, failed.code, failed.stage)
             if failed.page_index is not None and None in pages and pages[None].attempt < failed.attempt:
@@ -257,7 +261,22 @@ class Ledger:
         for index in indexes:
             pages.pop(index, None)
         if not pages:
-            del self.failed[key]
+            self._forget_failures(key)
+
+    def _supersede(self, key: Key) -> None:
+        uri, etag = key
+        for other in self.failing.get(uri, set()) - {etag}:
+            self._forget_failures((uri, other))
+        archive, is_member, _ = uri.partition("!/")
+        for other in tuple(self.failing.get(archive, ())) if is_member else ():
+            self._forget_failures((archive, other))  # it could not be listed; now it was
+
+    def _forget_failures(self, key: Key) -> None:
+        uri, etag = key
+        del self.failed[key]
+        self.failing[uri].discard(etag)
+        if not self.failing[uri]:
+            del self.failing[uri]
 
     def _mask(self, key: Key) -> int:
         return self.held.get(key, (None, 0))[1]

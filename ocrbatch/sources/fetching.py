@@ -20,7 +20,7 @@ from ocrbatch.config import DocumentsConfig
 from ocrbatch.errors import AccessDeniedError, DocumentError, NotFoundError, StorageError
 from ocrbatch.records import Document
 from ocrbatch.sources import archives, members
-from ocrbatch.storage import Storage, redact
+from ocrbatch.storage import Storage, redact, require_version
 
 _CHUNK_BYTES: Final = 1 << 20
 _OPEN_ARCHIVES: Final = 2
@@ -48,8 +48,8 @@ def fetch(
     members that come in their order cost one pass. bytes_column is input.bytes_column: with it a Parquet file that
     could not be listed says why. Safe to call from several threads; members of one archive are read one at a time.
 
-    Raises DocumentError: FETCH_NOT_FOUND, FETCH_DENIED, FETCH_FAILED, FETCH_TIMEOUT (after limits.fetch_timeout
-    seconds), FILE_TOO_LARGE (over limits.max_bytes, unpacked), ARCHIVE_BROKEN.
+    Raises DocumentError: FETCH_NOT_FOUND, FETCH_DENIED, FETCH_FAILED, FETCH_CHANGED, FETCH_TIMEOUT (after
+    limits.fetch_timeout seconds), FILE_TOO_LARGE (over limits.max_bytes, unpacked), ARCHIVE_BROKEN.
     """
     target = folder / f"fetched-{uuid.uuid4().hex}"
     try:
@@ -73,9 +73,9 @@ def _fetch(
     if is_member:
         _extract(document, archive, storage, target, limits)
     elif (local := storage.is_local(document.uri)) is not None:
-        return _original(document, local, limits)
+        return _original(document, local, storage, limits)
     else:
-        storage.fetch(document.uri, target, limits.max_bytes, limits.fetch_timeout)
+        storage.fetch(document.uri, target, limits.max_bytes, limits.fetch_timeout, document.etag)
     return target
 
 
@@ -94,7 +94,7 @@ def _too_large(document: Document, size: int, limits: DocumentsConfig) -> Docume
     )
 
 
-def _original(document: Document, path: Path, limits: DocumentsConfig) -> Path:
+def _original(document: Document, path: Path, storage: Storage, limits: DocumentsConfig) -> Path:
     try:
         size = path.stat().st_size
     except (FileNotFoundError, NotADirectoryError) as error:
@@ -111,6 +111,7 @@ def _original(document: Document, path: Path, limits: DocumentsConfig) -> Path:
         )
     if size > limits.max_bytes:
         raise _too_large(document, size, limits)
+    require_version(document.uri, storage.stat(document.uri).etag, document.etag)
     return path
 
 
@@ -151,10 +152,7 @@ def _opened(uri: str, etag: str, storage: Storage) -> _Opened:
             _cache.move_to_end((uri, etag))
             return found
     entry = storage.stat(uri)
-    if entry.etag != etag:
-        raise DocumentError(
-            "FETCH_FAILED", f"{redact(uri)} has changed since it was listed", "Run again: it is then listed anew."
-        )
+    require_version(uri, entry.etag, etag)
     fresh, out = _Opened(archives.open_archive(entry, storage)), []
     with _cache_lock:
         found = _cache.setdefault((uri, etag), fresh)

@@ -7,7 +7,6 @@ length. The next documents are fetched while one is decoded.
 from __future__ import annotations
 
 import hashlib
-import tempfile
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -25,6 +24,7 @@ from ocrbatch.errors import DocumentError, OcrBatchError, StorageError
 from ocrbatch.records import Page, Pixels
 from ocrbatch.sources.fetching import fetch
 from ocrbatch.sources.patterns import named_otherwise
+from ocrbatch.sources.scratch import Scratch
 from ocrbatch.sources.selection import Work, read_manifest
 from ocrbatch.stages.base import FAILURE, IGNORED, PAGE, ROW, binary_column, carried, failure_row, stop_row
 from ocrbatch.storage import Storage
@@ -44,7 +44,7 @@ class DecodeStage:
         self._storage = Storage(config.input.storage)
         self._sandbox = Sandbox(config.documents)
         self._pages = parse_pages(config.documents.pages)
-        self._folder = tempfile.TemporaryDirectory(prefix="ocrbatch-")
+        self._scratch = Scratch()
         self._fetchers = ThreadPoolExecutor(FETCHES, thread_name_prefix="fetch")
 
     def __call__(self, table: pa.Table) -> Iterator[pa.Table]:
@@ -80,8 +80,7 @@ class DecodeStage:
 
     def _fetch(self, work: Work) -> Path:
         config = self._config
-        folder = Path(self._folder.name)
-        return fetch(work.document, self._storage, folder, config.documents, config.input.bytes_column)
+        return fetch(work.document, self._storage, self._scratch.path, config.documents, config.input.bytes_column)
 
     def _document(self, table: pa.Table, row: int, work: Work, fetching: Future[Path]) -> Iterator[pa.Table]:
         source = table.slice(row, 1).select(carried(table))
@@ -105,7 +104,7 @@ class DecodeStage:
                 else:
                     yield _failed(source, outcome.page_index, outcome.page_count, outcome.error)
         finally:
-            if path.is_relative_to(self._folder.name):
+            if path.is_relative_to(self._scratch.path):
                 path.unlink(missing_ok=True)
 
 

@@ -5,7 +5,7 @@ the reply was lost; a message never holds a credential or a signed query string.
 scheme is read.
 """
 
-from ocrbatch.storage.store import Storage
-from ocrbatch.storage.uris import Entry, glob_regex, join, local_path, redact, scheme
+from ocrbatch.storage.store import Storage, require_version
+from ocrbatch.storage.uris import Entry, glob_regex, is_writable, join, local_path, redact, scheme
 
-__all__ = ["Entry", "Storage", "glob_regex", "join", "local_path", "redact", "scheme"]
+__all__ = ["Entry", "Storage", "glob_regex", "is_writable", "join", "local_path", "redact", "require_version", "scheme"]

@@ -7,12 +7,25 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Generator, Iterable
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from ocrbatch.storage.uris import Entry
 
 # Runs one request, repeats it as configured, and raises the backend's own error: for methods that make many requests.
 Retry = Callable[[Callable[[], Any]], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A file that is being read. chunks: about 1 MiB each; closing them drops the connection.
+
+    size, etag: as announced, None where the scheme doesn't tell.
+    """
+
+    chunks: Generator[bytes]
+    size: int | None = None
+    etag: str | None = None
 
 
 class Backend(Protocol):
@@ -34,8 +47,8 @@ class Backend(Protocol):
     def read(self, uri: str, start: int | None, end: int | None) -> bytes:
         """Bytes [start, end) of a file."""
 
-    def open(self, uri: str, deadline: float | None) -> tuple[int | None, Generator[bytes]]:
-        """(length if known, chunks of about 1 MiB); closing the iterator drops the connection."""
+    def open(self, uri: str, deadline: float | None) -> Opened:
+        """Begins to read a file. deadline: of time.monotonic()."""
 
     def put(self, uri: str, body: bytes) -> None:
         """Write or replace an object at once."""

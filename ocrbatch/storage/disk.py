@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Final
 
 from ocrbatch.errors import StorageError
-from ocrbatch.storage.backend import Retry
+from ocrbatch.storage.backend import Opened, Retry
 from ocrbatch.storage.uris import Entry, local_path, local_uri
 
 log = logging.getLogger(__name__)
@@ -125,12 +125,12 @@ def read(uri: str, start: int | None, end: int | None) -> bytes:
         return file.read(max(0, last - first))
 
 
-def open(uri: str, deadline: float | None) -> tuple[int, Generator[bytes]]:
-    """(length, chunks) of a file."""
+def open(uri: str, deadline: float | None) -> Opened:
+    """Begins to read a file."""
     path = _path(uri)
     status = path.stat()
     _require_file(status, path)
-    return status.st_size, _chunks(path)
+    return Opened(_chunks(path), status.st_size, _entry(uri, status).etag)
 
 
 def _chunks(path: Path) -> Generator[bytes]:

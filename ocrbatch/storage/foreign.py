@@ -18,7 +18,7 @@ from fsspec.registry import known_implementations
 
 from ocrbatch.config import StorageConfig
 from ocrbatch.errors import UsageError
-from ocrbatch.storage.backend import Retry
+from ocrbatch.storage.backend import Opened, Retry
 from ocrbatch.storage.uris import HTTP, Entry, scheme
 
 CHUNK: Final = 1 << 20
@@ -84,12 +84,12 @@ class Foreign:
         """Bytes [start, end)."""
         return bytes(self.fs.cat_file(self.path(uri), start=start, end=end))
 
-    def open(self, uri: str, deadline: float | None) -> tuple[int | None, Generator[bytes]]:
-        """(length if known, chunks) of a file."""
+    def open(self, uri: str, deadline: float | None) -> Opened:
+        """Begins to read a file; what it answers tells no version."""
         options = {"block_size": 0} if self.scheme in HTTP else {}  # 0: one streamed GET, which needs no range requests
         file = self.fs.open(self.path(uri), "rb", **options)
         size = getattr(file, "size", None)
-        return size if isinstance(size, int) else None, _chunks(file)
+        return Opened(_chunks(file), size if isinstance(size, int) else None)
 
     def put(self, uri: str, body: bytes) -> None:
         """Refused."""

@@ -26,7 +26,7 @@ from fsspec.asyn import sync
 from pydantic import SecretStr
 
 from ocrbatch.config import StorageConfig
-from ocrbatch.storage.backend import Retry
+from ocrbatch.storage.backend import Opened, Retry
 from ocrbatch.storage.faults import ShortBodyError, http_status, is_denied, is_missing
 from ocrbatch.storage.uris import Entry, scheme, split_bucket
 
@@ -198,11 +198,11 @@ class S3:
             raise ShortBodyError(f"{len(body)} bytes came of {reply['ContentLength']}")
         return body
 
-    def open(self, uri: str, deadline: float | None) -> tuple[int, Generator[bytes]]:
+    def open(self, uri: str, deadline: float | None) -> Opened:
         """GET, the body left to the iterator."""
         bucket, key = split_bucket(uri)
         reply = self.fs.call_s3("get_object", Bucket=bucket, Key=key, timeout=_remaining(deadline))
-        return int(reply["ContentLength"]), self._chunks(reply["Body"], deadline)
+        return Opened(self._chunks(reply["Body"], deadline), int(reply["ContentLength"]), reply["ETag"].strip('"'))
 
     def _chunks(self, body: Any, deadline: float | None) -> Generator[bytes]:
         try:

@@ -115,16 +115,25 @@ class Storage:
         backend = self._backend(uri)
         return self._call(lambda: backend.read(uri, start, end), uri, "read")
 
-    def fetch(self, uri: str, path: Path, max_bytes: int | None = None, timeout: float | None = None) -> None:
+    def fetch(
+        self,
+        uri: str,
+        path: Path,
+        max_bytes: int | None = None,
+        timeout: float | None = None,
+        etag: str | None = None,
+    ) -> None:
         """Copy a file to `path` on this disk, piece by piece, its length checked against what the storage announced.
 
-        max_bytes: size limit. timeout: seconds for all of it, repetitions included. After an error `path` is absent.
+        max_bytes: size limit. timeout: seconds for all of it, repetitions included. etag: of the version that is
+        wanted, where it matters. After an error `path` is absent.
 
-        Raises DocumentError FILE_TOO_LARGE or FETCH_TIMEOUT where a limit is met, else as every method.
+        Raises DocumentError FILE_TOO_LARGE or FETCH_TIMEOUT where a limit is met, FETCH_CHANGED where there is another
+        version, else as every method.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
         try:
-            self._call(lambda: self._fetch_once(uri, path, max_bytes, deadline), uri, "read", deadline)
+            self._call(lambda: self._fetch_once(uri, path, max_bytes, deadline, etag), uri, "read", deadline)
         except BaseException as error:
             path.unlink(missing_ok=True)
             late = deadline is not None and time.monotonic() + pause(0) >= deadline
@@ -132,22 +141,25 @@ class Storage:
                 raise DocumentError("FETCH_TIMEOUT", f"{error}; the limit is {timeout:g} seconds") from None
             raise
 
-    def _fetch_once(self, uri: str, path: Path, max_bytes: int | None, deadline: float | None) -> None:
-        size, chunks = self._backend(uri).open(uri, deadline)
-        got = 0
+    def _fetch_once(
+        self, uri: str, path: Path, max_bytes: int | None, deadline: float | None, etag: str | None
+    ) -> None:
+        opened, got = self._backend(uri).open(uri, deadline), 0
         try:
             with path.open("wb") as file:
-                _require_small(uri, size or 0, max_bytes)
-                for chunk in chunks:
+                if opened.etag is not None:
+                    require_version(uri, opened.etag, etag)
+                _require_small(uri, opened.size or 0, max_bytes)
+                for chunk in opened.chunks:
                     got += len(chunk)
                     _require_small(uri, got, max_bytes)
                     if deadline is not None and time.monotonic() > deadline:
                         raise TimeoutError(f"{got} bytes had come")
                     file.write(chunk)
         finally:
-            chunks.close()
-        if size is not None and got != size:
-            raise ShortBodyError(f"{got} bytes came of {size}")
+            opened.chunks.close()
+        if opened.size is not None and got != opened.size:
+            raise ShortBodyError(f"{got} bytes came of {opened.size}")
 
     def put(self, uri: str, body: bytes) -> None:
         """Write an object at once, replacing what has the name. Disk: temporary file, fsync, rename. S3: one PUT."""
@@ -298,6 +310,12 @@ def _open(kind: str, config: StorageConfig) -> Backend:
 def _normal(uri: str) -> str:
     path = local_path(uri)
     return uri if path is None else str(path)
+
+
+def require_version(uri: str, found: str, wanted: str | None) -> None:
+    """Raises DocumentError FETCH_CHANGED where a file has another etag than the one that is wanted."""
+    if wanted and found != wanted:
+        raise DocumentError("FETCH_CHANGED", f"{redact(uri)} was replaced after it was listed (etag {wanted})")
 
 
 def _require_small(uri: str, size: int, limit: int | None) -> None:

@@ -42,6 +42,11 @@ def scheme(uri: str) -> str:
     return found[1].lower() if found else ""
 
 
+def is_writable(uri: str) -> bool:
+    """Whether the scheme is one that outputs can have: this disk's or S3's."""
+    return scheme(uri) in LOCAL | S3
+
+
 def local_path(uri: str) -> Path | None:
     """The absolute path that a plain path or a `file://` URI names; None for every other scheme.
 

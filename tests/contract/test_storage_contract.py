@@ -90,6 +90,23 @@ def test_an_empty_object_is_an_object(place: Place, tmp_path: Path) -> None:
     assert (tmp_path / "fetched").read_bytes() == b""
 
 
+def test_the_version_that_was_listed_is_the_one_that_is_fetched(place: Place, tmp_path: Path) -> None:
+    small, large = join(place.root, "v/small"), join(place.root, "v/large")
+    place.storage.put(small, b"one")
+    place.storage.put(large, bytes(9 << 20))  # larger than the pieces that some servers store
+    listed = list(place.storage.list(join(place.root, "v")))
+    assert [entry.uri for entry in listed] == [large, small]
+    for entry in listed:
+        assert place.storage.stat(entry.uri).etag == entry.etag
+        place.storage.fetch(entry.uri, tmp_path / "fetched", etag=entry.etag)
+        assert (tmp_path / "fetched").stat().st_size == entry.size
+    place.storage.put(small, b"other")
+    with pytest.raises(DocumentError) as caught:
+        place.storage.fetch(small, tmp_path / "fetched", etag=listed[1].etag)
+    assert caught.value.code.code == "FETCH_CHANGED"
+    assert not (tmp_path / "fetched").exists()
+
+
 def test_stat_tells_size_and_time_and_an_etag_of_the_content(place: Place) -> None:
     uri = join(place.root, "x")
     place.storage.put(uri, b"one")

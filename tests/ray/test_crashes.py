@@ -22,7 +22,6 @@ def pages(tmp_path):
     return folder
 
 
-@pytest.mark.slow  # two to three minutes; `make crashes` runs it
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("layout", ["fused", "split"])
 def test_a_page_that_kills_its_worker_is_one_failure(pages, tmp_path, layout):

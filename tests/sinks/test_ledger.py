@@ -36,6 +36,28 @@ def add(ledger: Ledger, *parts: Part, ignored: tuple[tuple[str, str], ...] = ())
     ledger.apply(ledger.next, Add("main", 0, AT, parts, ignored))
 
 
+def version(uri: str, etag: str, index: int | None = None) -> FailedPage:
+    return FailedPage(uri, etag, index, None, "PDF_BROKEN", "decode", False, 1)
+
+
+def test_failures_are_past_once_another_version_is_met() -> None:
+    ledger = opened()
+    add(ledger, failures_part("a", version("a.pdf", "1"), version("a.pdf", "1", 3), version("b.pdf", "1")))
+    assert ledger.failure_total == 3
+    add(ledger, failures_part("b", version("a.pdf", "2")))
+    assert [(uri, etag) for uri, etag, *_ in ledger.open_failures()] == [("b.pdf", "1"), ("a.pdf", "2")]
+    add(ledger, pages_part("c", ("a.pdf", 1, (0,))))
+    assert [(uri, etag) for uri, etag, *_ in ledger.open_failures()] == [("b.pdf", "1")]
+
+
+def test_an_archive_that_could_not_be_listed_is_past_once_a_member_is_met() -> None:
+    ledger = opened()
+    add(ledger, failures_part("a", version("a.zip", "1"), version("a.zip!/2.png", "1-0"), version("b.zip", "1")))
+    assert ledger.failure_total == 2
+    add(ledger, pages_part("b", ("b.zip!/1.png", 1, (0,))))
+    assert [uri for uri, *_ in ledger.open_failures()] == ["a.zip!/2.png"]
+
+
 @settings(deadline=None)
 @given(st.sets(st.integers(0, 300)), st.sets(st.integers(0, 300)))
 def test_page_set_is_a_set(a: set[int], b: set[int]) -> None:

@@ -226,8 +226,8 @@ def test_changed_since_listed(storage: Storage, put: Put, tmp_path: Path) -> Non
     (document,) = listed(storage, uri)
     put("a.zip", zip_bytes({"b.png": b"22222", "a.png": b"1"}))
     error = failing(storage, document, tmp_path)
-    assert error.code.code == "FETCH_FAILED"
-    assert "changed" in str(error)
+    assert error.code.code == "FETCH_CHANGED"
+    assert "a.zip was replaced" in str(error)
     uri.unlink()
     assert failing(storage, document, tmp_path).code.code == "FETCH_NOT_FOUND"
 

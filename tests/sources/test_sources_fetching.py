@@ -32,7 +32,7 @@ def code(storage: Storage, document: Document, folder: Path, limits: DocumentsCo
 
 def test_a_file_on_this_disk_is_handed_out_itself(storage: Storage, put: Put, tmp_path: Path) -> None:
     path = put("a.png", b"body")
-    with fetched(Document(str(path), "e"), storage, tmp_path, LIMITS) as found:
+    with fetched(Document(str(path), ""), storage, tmp_path, LIMITS) as found:
         assert found == path
     assert path.read_bytes() == b"body"
 
@@ -62,7 +62,7 @@ def test_too_large(storage: Storage, put_memory: PutMemory, put: Put, tmp_path: 
     for uri in (str(put("large.png", b"x" * 11)), "memory://fetch/large.png"):
         assert code(storage, Document(uri, "e"), tmp_path, limits) == "FILE_TOO_LARGE"
         assert code(storage, Document(uri, "e", size=11), tmp_path, limits) == "FILE_TOO_LARGE"
-    assert fetch(Document(str(put("small.png", b"x" * 10)), "e"), storage, tmp_path, limits).name == "small.png"
+    assert fetch(Document(str(put("small.png", b"x" * 10)), ""), storage, tmp_path, limits).name == "small.png"
 
 
 @pytest.mark.parametrize(
@@ -101,6 +101,14 @@ def test_an_archive_that_is_readable_again_is_to_be_listed_again(storage: Storag
     assert code(storage, document, tmp_path) == "FETCH_FAILED"
     assert code(storage, replace(document, uri=f"{path}!/a", etag=""), tmp_path) == "FETCH_FAILED"
     assert code(storage, replace(document, uri=f"{path}!/b", etag=""), tmp_path) == "FETCH_NOT_FOUND"
+
+
+def test_a_file_that_was_replaced_after_it_was_listed(storage: Storage, put: Put, tmp_path: Path) -> None:
+    path = put("a.png", b"old")
+    (document,) = documents(InputConfig(uris=(str(path),)), storage)
+    assert fetch(document, storage, tmp_path, LIMITS) == path
+    put("a.png", b"newer")
+    assert code(storage, document, tmp_path) == "FETCH_CHANGED"
 
 
 def test_threads(storage: Storage, put: Put, tmp_path: Path) -> None:

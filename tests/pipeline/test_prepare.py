@@ -1,0 +1,38 @@
+"""A config that can't work is refused before anything starts, in words."""
+
+import pytest
+
+from ocrbatch.config import load
+from ocrbatch.errors import UsageError
+from ocrbatch.pipeline.prepare import check
+
+
+def refused(*overrides: str) -> str:
+    with pytest.raises(UsageError) as caught:
+        check(load("", list(overrides)))
+    return str(caught.value)
+
+
+def test_input_and_output_are_needed(tmp_path):
+    assert "no output" in refused("input.uris=[in]")
+    assert "no input" in refused(f"output.uri={tmp_path}")
+
+
+@pytest.mark.parametrize("output", ["http://127.0.0.1/out", "gs://bucket/out", "memory://out"])
+def test_only_disks_and_s3_are_written(output):
+    assert "can be read, not written" in refused("input.uris=[in]", f"output.uri={output}")
+
+
+def test_a_file_is_no_output_nor_holds_one(tmp_path):
+    file = tmp_path / "a.png"
+    file.write_bytes(b"")
+    for output in (file, file / "below", file / "below" / "it"):
+        assert f"{file} is a file" in refused("input.uris=[in]", f"output.uri={output}")
+    check(load("", ["input.uris=[in]", f"output.uri={tmp_path}/new/er"]))
+
+
+@pytest.mark.parametrize(
+    ("rule", "word"), [("(", "no regular expression"), ("year", "names no group"), ("(?P<uri>.*)", "columns already")]
+)
+def test_partition_rules(rule, word, tmp_path):
+    assert word in refused("input.uris=[in]", f"output.uri={tmp_path}", f"output.partition_by={rule}")
