@@ -1,6 +1,8 @@
 """The job's config: frozen, no unknown keys, one name for a key in YAML, `--set` and code.
 
-Under `detection` and `recognition` the names are those of PaddleX's pipeline YAML. Nothing else reads the environment.
+Under `detection` and `recognition` the names are those of PaddleX's pipeline YAML, but for `recognition.batch_pixels`.
+A config follows from its text and its overrides alone. Of the environment other rooms read AWS_* and FSSPEC_* (storage,
+for keys that are unset), XDG_CACHE_HOME (models), RAY_ADDRESS, and the variables that `documents.passwords` names.
 """
 
 from __future__ import annotations
@@ -28,6 +30,11 @@ class Section(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra="forbid", protected_namespaces=(), use_attribute_docstrings=True, coerce_numbers_to_str=True
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _empty(cls, value: Any) -> Any:
+        return {} if value is None else value  # in YAML a section of which every line is commented out is a null
 
 
 class StorageConfig(Section):
@@ -145,7 +152,8 @@ class EngineConfig(Section):
     threads: int = Field(default=0, ge=0)
     """CPU threads of one engine; 0 takes what the worker was given."""
     isa_cap: str | None = None
-    """Highest instruction set to use, so that a mixed cluster computes the same bits: avx2, avx512 ..."""
+    """Highest instruction set to use, so that a mixed cluster computes the same bits: avx512, avx512_vnni, avx512_bf16
+    or amx. OpenVINO alone keeps it, and can't be held to avx2 on a CPU with AVX-512."""
     options: dict[str, Any] = Field(default_factory=dict)
     """Further options for the runtime itself."""
 
@@ -169,12 +177,10 @@ class DetectionConfig(Section):
     """Mean probability below which a region is dropped."""
     unclip_ratio: float = Field(default=1.5, ge=0)
     """How far a region is grown."""
-    batch_size: int = Field(default=1, ge=1)
-    """Pages of equal shape that go through the model together."""
 
 
 class RecognitionConfig(Section):
-    """Text recognition, with the names of PaddleX's pipeline YAML."""
+    """Text recognition, with the names of PaddleX's pipeline YAML, but for `batch_pixels`."""
 
     model_name: str = "PP-OCRv6_small_rec"
     """Official name of the weights."""
@@ -183,7 +189,8 @@ class RecognitionConfig(Section):
     score_thresh: float = Field(default=0.0, ge=0, le=1)
     """Lines that score lower are left out; their polygons are kept in rejected_polygons."""
     batch_pixels: int = Field(default=4096, ge=64)
-    """Total width of the crops that go through the model together, in pixels."""
+    """Total width of the crops that go through the model together, in pixels (PaddleX's batch_size counts crops). Part
+    of the fingerprint on GPUs, which choose their kernels by it."""
 
 
 class PipelineConfig(Section):
@@ -236,11 +243,13 @@ def load(text: str = "", overrides: list[str] | None = None, source: str = "the 
             f"{source} is larger than {MAX_YAML_BYTES} bytes", "Give documents by a manifest, not in the config."
         )
     try:
-        tree = yaml.safe_load(text) if text.strip() else {}
-    except yaml.YAMLError as error:
+        tree = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: what looks like a date and is none
         mark = getattr(error, "problem_mark", None)  # not the error itself: it quotes the line, which may hold a secret
         where = f" at line {mark.line + 1}" if mark else ""
         raise UsageError(f"{source} is not valid YAML{where}", "Mend that line.") from None
+    if tree is None:
+        tree = {}
     if not isinstance(tree, dict):
         raise UsageError(f"{source} must be a mapping of keys to values", "See configs/quickstart.yaml.")
     for item in overrides or []:
@@ -256,7 +265,7 @@ def load_file(path: Path, overrides: list[str] | None = None) -> JobConfig:
     try:
         text = path.read_text(encoding="utf8")
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"can't read the config {path}: {error}", "Check the path.") from error
+        raise UsageError(f"can't read the config {path}: {error}", "Check the path, and that it is UTF-8.") from error
     return load(text, overrides, source=str(path))
 
 
@@ -267,12 +276,14 @@ def _assign(tree: dict[str, Any], item: str) -> None:
     *parents, last = key.strip().split(".")
     node = tree
     for part in parents:
-        node = node.setdefault(part, {})
+        if node.get(part) is None:
+            node[part] = {}
+        node = node[part]
         if not isinstance(node, dict):
             raise UsageError(f"--set {key}: {part!r} is a value, not a section", "`ocrbatch config` lists every key.")
     try:
         node[last] = yaml.safe_load(value)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:
         raise UsageError(
             f"--set {key}: the value is not valid YAML",
             "Quote it twice, once for the shell and once for YAML: --set \"input.include=['*.jpg']\"",
@@ -284,18 +295,21 @@ def _explain(error: ValidationError, source: str) -> str:
     found = []
     for e in error.errors()[:5]:
         key = ".".join(str(part) for part in e["loc"]) or "config"
-        near = difflib.get_close_matches(key, list(keys()), n=1) if e["type"] == "extra_forbidden" else []
-        said = "there is no such key" if e["type"] == "extra_forbidden" else e["msg"].removeprefix("Value error, ")
+        unknown = e["type"] == "extra_forbidden"
+        near = difflib.get_close_matches(key, [name for name, _ in keys()], n=1) if unknown else []
+        said = "there is no such key" if unknown else e["msg"].removeprefix("Value error, ")
         found.append(f"{key}: {said}{f'; did you mean {near[0]}?' if near else ''}")
     return f"{source}: " + "; ".join(found)
 
 
-def keys(section: type[BaseModel] | None = None, prefix: str = "") -> Iterator[str]:
-    """Every key of the config, sections included, as `--set` takes it."""
-    for name, field in (section or JobConfig).model_fields.items():
-        yield prefix + name
+def keys(section: type[BaseModel] = JobConfig, prefix: str = "") -> Iterator[tuple[str, str | None]]:
+    """Every key as `--set` takes it, with its meaning; None stands beside a section, whose keys follow it."""
+    for name, field in section.model_fields.items():
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield prefix + name, None
             yield from keys(field.annotation, f"{prefix}{name}.")
+        else:
+            yield prefix + name, " ".join((field.description or "").split())
 
 
 def result_keys(config: JobConfig) -> dict[str, Any]:
@@ -303,7 +317,7 @@ def result_keys(config: JobConfig) -> dict[str, Any]:
     return {
         "task": config.task,
         "documents": config.documents.model_dump(include={"dpi", "max_pixels", "max_image_pixels"}),
-        "detection": config.detection.model_dump(exclude={"model_name", "model_dir", "batch_size"}),
+        "detection": config.detection.model_dump(exclude={"model_name", "model_dir"}),
         "recognition": config.recognition.model_dump(include={"score_thresh"}),
     }
 

@@ -12,9 +12,13 @@ from typing import Final
 
 
 class OcrBatchError(Exception):
-    """Root of all errors of this package; `str(error)` is the cause, `remedy` what to do."""
+    """Root of all errors of this package; `str(error)` is the cause, `remedy` what to do.
+
+    report: of the run that it ended, with what was done until then, where it had begun.
+    """
 
     exit_code: int = 2
+    report: object | None = None
 
     def __init__(self, message: str, remedy: str = "") -> None:
         super().__init__(message)
@@ -79,10 +83,6 @@ class NotFoundError(StorageError):
 
 class AccessDeniedError(StorageError):
     """The credentials are missing, wrong or expired, or don't allow this."""
-
-
-class AlreadyExistsError(StorageError):
-    """A create-if-absent lost: another object has the name."""
 
 
 class InterruptedRunError(OcrBatchError):
@@ -221,9 +221,9 @@ FAILURE_CODES: Final[dict[str, FailureCode]] = {
         FailureCode(
             "DECODE_TIMEOUT",
             "decode",
-            False,
-            "Decoding took longer than documents.timeout.",
-            "Raise documents.timeout, or lower documents.dpi.",
+            True,
+            "Decoding took longer than documents.timeout: the page is too much, or the machine was busy.",
+            "Run again; if it stays, raise documents.timeout, or lower documents.dpi.",
         ),
         FailureCode(
             "DECODE_MEMORY",
@@ -231,6 +231,13 @@ FAILURE_CODES: Final[dict[str, FailureCode]] = {
             False,
             "Decoding needed more memory than documents.memory_mb.",
             "Raise documents.memory_mb, or lower documents.dpi.",
+        ),
+        FailureCode(
+            "DECODE_KILLED",
+            "decode",
+            True,
+            "The decoder's process was killed from outside, most likely because the machine ran out of memory.",
+            "Run again; if it stays, give the workers more memory, start fewer, or lower documents.memory_mb.",
         ),
         FailureCode(
             "DECODE_CRASHED",

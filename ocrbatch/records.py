@@ -31,15 +31,6 @@ class Document:
 
 
 @dataclass(frozen=True, slots=True)
-class PageRef:
-    """The key of one row of pages/."""
-
-    uri: str
-    etag: str
-    page_index: int
-
-
-@dataclass(frozen=True, slots=True)
 class Page:
     """A decoded page.
 
@@ -95,17 +86,3 @@ class PageRecord:
     def text(self) -> str:
         """The lines' texts, one a line."""
         return "\n".join(line.text for line in self.lines)
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """A row of failures/: one attempt at a page, or at a document (page_index None) that could not be opened."""
-
-    uri: str
-    etag: str
-    page_index: int | None
-    code: str
-    stage: str
-    message: str
-    remedy: str
-    retryable: bool

@@ -44,6 +44,24 @@ def test_a_key_that_does_not_exist_is_refused() -> None:
         config.load(text + "\npipelines: {layout: fused}\n")
 
 
+@pytest.mark.parametrize("text", ["input:\n", "input:\n  storage:\n", "# nothing\n", "input: {storage: null}\n"])
+def test_a_section_without_lines_is_an_empty_one(text: str) -> None:
+    assert config.load(text) == config.JobConfig()
+    job = config.load(text, ["input.uris=[a]", "input.storage.region=r"])
+    assert (job.input.uris, job.input.storage.region) == (("a",), "r")
+
+
+def test_every_key_has_a_meaning_and_sections_have_none() -> None:
+    keys = dict(config.keys())
+    assert keys["input.storage"] is None
+    assert keys["documents.dpi"]
+    assert all(meaning is None or meaning.strip() for meaning in keys.values())
+    assert {key for key, meaning in keys.items() if meaning is None} == {
+        *("input", "input.storage", "output", "output.storage", "documents"),
+        *("engine", "detection", "recognition", "pipeline"),
+    }
+
+
 def test_the_quickstart_reads_the_samples_of_the_project() -> None:
     job = config.load_file(ROOT / "configs/quickstart.yaml")
     assert all((ROOT / uri).is_dir() for uri in job.input.uris)

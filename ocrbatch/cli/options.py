@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ocrbatch.config import JobConfig, load, load_file
+from ocrbatch.errors import OcrBatchError, UsageError
 
 
 def job_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,10 +36,19 @@ def job_config(arguments: argparse.Namespace) -> JobConfig:
     if path is None:
         return load("", overrides, source="the command line")
     if "://" in path:
-        from ocrbatch.storage import Storage
-
-        return load(Storage().read(path).decode("utf8"), overrides, source=path)
+        return load(_read(path), overrides, source=path)
     return load_file(Path(path), overrides)
+
+
+def _read(uri: str) -> str:
+    from ocrbatch.storage import Storage
+
+    try:
+        return Storage().read(uri).decode("utf8")
+    except OcrBatchError as error:
+        raise UsageError(f"can't read the config: {error}", error.remedy) from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"the config {uri} is not UTF-8", "Save it as UTF-8.") from error
 
 
 def output_arguments(parser: argparse.ArgumentParser) -> None:

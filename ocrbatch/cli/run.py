@@ -6,6 +6,7 @@ import argparse
 import sys
 
 from ocrbatch.cli.options import job_arguments, job_config
+from ocrbatch.errors import OcrBatchError
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -15,10 +16,19 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(arguments: argparse.Namespace) -> int:
-    """Runs the job, prints its summary, gives its exit code."""
+    """Runs the job, prints its summary, gives its exit code.
+
+    With --json a run that is stopped or interrupted prints its report, too, before its error ends the command.
+    """
     config = job_config(arguments)
     from ocrbatch.pipeline.run import run
+    from ocrbatch.report.summary import RunReport
 
-    report = run(config, wait=arguments.wait, say=lambda line: print(line, file=sys.stderr))
+    try:
+        report = run(config, wait=arguments.wait, say=lambda line: print(line, file=sys.stderr))
+    except OcrBatchError as error:
+        if arguments.json and isinstance(error.report, RunReport):
+            print(error.report.to_json())
+        raise
     print(report.to_json() if arguments.json else f"\n{report}")
     return report.exit_code

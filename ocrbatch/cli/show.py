@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ocrbatch.cli.options import output_arguments, output_config, print_json
 from ocrbatch.config import JobConfig
-from ocrbatch.errors import DocumentError
+from ocrbatch.errors import DocumentError, UsageError
 from ocrbatch.records import Document, Page
 
 
@@ -39,7 +39,12 @@ def execute(arguments: argparse.Namespace) -> int:
     )
     stem = Path(row["uri"]).stem
     target = Path(arguments.to or f"{stem}-page{arguments.page}.png")
-    Image.fromarray(picture).save(target)
+    try:
+        Image.fromarray(picture).save(target, None if target.suffix else "PNG")
+    except (OSError, ValueError) as error:  # ValueError: an ending that is no image's
+        raise UsageError(
+            f"can't write {target}: {error}", "Give --to a .png in a folder that you can write."
+        ) from error
     if arguments.json:
         print_json({"file": str(target), "uri": row["uri"], "page": arguments.page, "lines": len(lines)})
     else:

@@ -4,9 +4,21 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
+from typing import TYPE_CHECKING, Final
 
 from ocrbatch.cli.options import output_arguments, output_config, print_json
-from ocrbatch.errors import FAILURE_CODES
+from ocrbatch.errors import FAILURE_CODES, FailureCode
+
+if TYPE_CHECKING:
+    from ocrbatch.sinks.ledger import Ledger
+
+UNKNOWN: Final = FailureCode(
+    "",
+    "",
+    False,
+    "a code that this version of ocrbatch does not know",
+    "See its rows in failures/, or update ocrbatch.",
+)
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,6 +33,7 @@ def execute(arguments: argparse.Namespace) -> int:
     from ocrbatch.storage import Storage
 
     ledger = existing_ledger(Storage(config.output.storage), config.output.uri)
+    parts = page_parts(ledger)
     failures = [(uri, index, state) for uri, _, index, state in ledger.open_failures()]
     codes = Counter((state.code, state.stage) for _, _, state in failures)
     if arguments.json:
@@ -28,13 +41,12 @@ def execute(arguments: argparse.Namespace) -> int:
             {
                 "output": config.output.uri,
                 "pages": ledger.page_total,
-                "parts": len(ledger.published),
+                "parts": parts,
                 "unpublished": not ledger.settled,
                 "open_failures": {code: n for (code, _), n in codes.items()},
             }
         )
         return 3 if failures else 0
-    parts = sum(path.startswith("pages/") for path in ledger.published)
     print(f"Pages        {ledger.page_total} in {parts} part{'' if parts == 1 else 's'}")
     if not ledger.settled:
         print("Unfinished   a run is at work, or was cut off: the next one publishes what it committed")
@@ -42,7 +54,21 @@ def execute(arguments: argparse.Namespace) -> int:
     for (code, stage), count in codes.most_common():
         uri, index, _ = next(f for f in failures if f[2].code == code)
         page = "" if index is None else f" page {index + 1}"
-        print(f"  {count} {code} ({stage}): {FAILURE_CODES[code].cause}")
+        known = FAILURE_CODES.get(code, UNKNOWN)
+        print(f"  {count} {code} ({stage}): {known.cause}")
         print(f"    for example {uri}{page}")
-        print(f"    -> {FAILURE_CODES[code].remedy}")
+        print(f"    -> {known.remedy}")
+        tried = [state.attempt for _, _, state in failures if state.code == code and state.retryable]
+        if tried:
+            print(f"    tried {_range(tried)}: a run tries again what was tried less often than pipeline.attempts")
     return 3 if failures else 0
+
+
+def page_parts(ledger: Ledger) -> int:
+    """How many parts of pages/ are published; those of failures/ are not counted."""
+    return sum(part.kind == "pages" for part in ledger.published.values())
+
+
+def _range(attempts: list[int]) -> str:
+    least, most = min(attempts), max(attempts)
+    return f"{least} to {most} times" if least < most else f"{most} time{'' if most == 1 else 's'}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from ocrbatch.cli.options import output_arguments, output_config, print_json
+from ocrbatch.cli.status import page_parts
 from ocrbatch.documents.pages import parse_pages
 
 
@@ -26,7 +27,7 @@ def execute(arguments: argparse.Namespace) -> int:
     from ocrbatch.storage import Storage
 
     storage = Storage(config.output.storage)
-    existing_ledger(storage, config.output.uri)
+    parts = page_parts(existing_ledger(storage, config.output.uri))
     planned = last_planned(storage, config.output.uri)
     selected = parse_pages(planned.pages).expected
     found = verify(storage, config.output.uri, planned=planned.keys, selected=selected, quick=arguments.quick)
@@ -37,7 +38,7 @@ def execute(arguments: argparse.Namespace) -> int:
                 "documents": found.documents,
                 "pages": found.pages,
                 "unpublished": found.staged,
-                "parts": found.parts,
+                "parts": parts,
                 "open_failures": dict(found.failures),
                 "missing": found.missing,
                 "problems": found.problems,
@@ -47,7 +48,9 @@ def execute(arguments: argparse.Namespace) -> int:
         )
     else:
         print(f"Documents    {found.documents}")
-        print(f"Pages        {found.pages} in {found.parts} parts, {found.staged} not published yet")
+        print(
+            f"Pages        {found.pages} in {parts} part{'' if parts == 1 else 's'}, {found.staged} not published yet"
+        )
         print(f"Open         {sum(found.failures.values())} failures")
         for note in found.notes:
             print(f"note: {note}")

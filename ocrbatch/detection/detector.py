@@ -1,6 +1,6 @@
 """The text detector: pre-processing, the engine, post-processing.
 
-Invariant: a page's regions don't depend on the pages beside it; only equal shapes share a batch, none is padded.
+Invariant: a page goes through the model alone, at its own size, so its regions don't depend on the pages beside it.
 """
 
 from __future__ import annotations
@@ -8,22 +8,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ocrbatch.config import DetectionConfig
 from ocrbatch.detection.postprocess import regions
-from ocrbatch.detection.preprocess import canvas, resized, resized_shape
+from ocrbatch.detection.preprocess import canvas, resized
 from ocrbatch.engines.base import Engine
 from ocrbatch.geometry import min_area_quad, reading_order, rectified_size
+from ocrbatch.models.weights import MAX_CANDIDATES
 from ocrbatch.records import Pixels, Region
 
 
 class Detector:
-    """A loaded detection model. Not thread-safe."""
+    """A loaded detection model. max_candidates: see `Weights`. Not thread-safe."""
 
-    def __init__(self, engine: Engine, config: DetectionConfig) -> None:
+    def __init__(self, engine: Engine, config: DetectionConfig, max_candidates: int = MAX_CANDIDATES) -> None:
         self._engine = engine
         self._config = config
+        self._max_candidates = max_candidates
 
     def detect(self, images: Sequence[Pixels]) -> list[list[Region]]:
         """Finds the text lines of pages, each (H, W, 3) uint8 RGB.
@@ -31,24 +32,14 @@ class Detector:
         For each page its regions in reading order: quads in the page's pixels, clockwise from the top-left.
         Raises RuntimeError when the engine fails.
         """
-        found: list[list[Region]] = [[] for _ in images]
-        for batch in self._batches(images):
-            frames = [canvas(images[i]) for i in batch]
-            (maps,) = self._engine.run(np.stack([resized(frame, self._config) for frame in frames]))
-            for i, frame, probability in zip(batch, frames, maps, strict=True):
-                found[i] = self._regions(probability, frame, images[i])
-        return found
+        return [self._regions(image) for image in images]
 
-    def _batches(self, images: Sequence[Pixels]) -> list[list[int]]:
-        by_shape: dict[tuple[int, int], list[int]] = {}
-        for i, image in enumerate(images):
-            by_shape.setdefault(resized_shape(image, self._config), []).append(i)
-        size = self._config.batch_size
-        return [same[k : k + size] for same in by_shape.values() for k in range(0, len(same), size)]
-
-    def _regions(self, probability: NDArray[np.float32], frame: Pixels, image: Pixels) -> list[Region]:
+    def _regions(self, image: Pixels) -> list[Region]:
+        frame = canvas(image)
         height, width = frame.shape[:2]
-        found = regions(np.ascontiguousarray(probability, np.float32), width, height, self._config)
+        (maps,) = self._engine.run(resized(frame, self._config)[None])
+        probability = np.ascontiguousarray(maps[0], np.float32)
+        found = regions(probability, width, height, self._config, self._max_candidates)
         if frame is not image:
             found = [_clipped(region, image) for region in found]
         # A page that was enlarged can hold regions of less than a pixel: there is no crop of them.

@@ -15,24 +15,30 @@ from numpy.typing import NDArray
 
 from ocrbatch.config import DetectionConfig
 from ocrbatch.geometry import min_area_quad
+from ocrbatch.models.weights import MAX_CANDIDATES
 from ocrbatch.records import Region
 
-# What the weights of PP-OCRv6 ask for in their inference.yml (PP-OCRv5: 1,000); contours come from the bottom up.
-MAX_CANDIDATES: Final = 3000
 # Shortest side, in pixels of the map, of a region before it is grown; after it, two more.
 MIN_SIDE: Final = 3
 
 
-def regions(probability: NDArray[np.float32], width: int, height: int, config: DetectionConfig) -> list[Region]:
+def regions(
+    probability: NDArray[np.float32],
+    width: int,
+    height: int,
+    config: DetectionConfig,
+    max_candidates: int = MAX_CANDIDATES,
+) -> list[Region]:
     """Text lines in a probability map (h, w) of a page of `width` x `height` pixels, in no particular order.
 
+    max_candidates: contours that are looked at, from the bottom of the map up; a model's inference.yml says how many.
     Polygons are quads in the page's coordinates, clipped to 0..width and 0..height; score is the mean probability
     within the region before it was grown.
     """
     bitmap = (probability > config.thresh).view(np.uint8)
     contours, _ = cv2.findContours(bitmap, cv2.RETR_LIST, cv2.CHAIN_APPROX_SIMPLE)
     quads, scores = [], []
-    for contour in contours[:MAX_CANDIDATES]:
+    for contour in contours[:max_candidates]:
         core, side = min_area_quad(contour)
         if side < MIN_SIDE:
             continue

@@ -50,18 +50,11 @@ def canvas(image: Pixels) -> Pixels:
     return framed
 
 
-def resized_shape(image: Pixels, config: DetectionConfig) -> tuple[int, int]:
-    """Height and width at which a page (H, W, 3) goes through the model."""
-    height, width = image.shape[:2]
-    if height + width < TINY:
-        height, width = max(STRIDE, height), max(STRIDE, width)
-    return input_size(height, width, config.limit_side_len, config.limit_type, config.max_side_limit)
-
-
 def resized(image: Pixels, config: DetectionConfig) -> Pixels:
-    """A page (H, W, 3) uint8 RGB as the model takes it: (h, w, 3) uint8 BGR, h and w multiples of 32. Bilinear."""
-    height, width = resized_shape(image, config)
-    if (height, width) != image.shape[:2]:
+    """A `canvas` (H, W, 3) uint8 RGB as the model takes it: (h, w, 3) uint8 BGR, h and w multiples of 32. Bilinear."""
+    shape = image.shape[0], image.shape[1]
+    height, width = input_size(*shape, config.limit_side_len, config.limit_type, config.max_side_limit)
+    if (height, width) != shape:
         image = np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8)
     # After the resize: channels don't mix, so the result is the same, and this way there are fewer pixels to swap.
     return np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2BGR), np.uint8)

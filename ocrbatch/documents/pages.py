@@ -20,7 +20,7 @@ MAX_LOSSES: Final = 3
 """After so many pages in a row that cost the child its life, the rest of the document fails unseen: a hostile file of
 5,000 pages must not take 5,000 time limits."""
 
-_LOSSES: Final = frozenset({"DECODE_TIMEOUT", "DECODE_MEMORY", "DECODE_CRASHED"})
+_LOSSES: Final = frozenset({"DECODE_TIMEOUT", "DECODE_MEMORY", "DECODE_KILLED", "DECODE_CRASHED"})
 _RANGE: Final = re.compile(r"(?P<first>\d*)\s*(?P<dash>-?)\s*(?P<last>\d*)")
 
 

@@ -44,6 +44,7 @@ _OUT_OF_MEMORY: Final = ("bad_alloc", "out of memory", "cannot allocate", "memor
 # A child that dies with more than this share of its limit resident has most likely died of it: pdfium ends the process
 # where an allocation fails, by a signal that says nothing.
 _MEMORY_SHARE: Final = 0.5
+_DEATHS: Final = frozenset({"DECODE_MEMORY", "DECODE_KILLED", "DECODE_CRASHED"})
 
 
 _Result = TypeVar("_Result")
@@ -120,12 +121,12 @@ class Sandbox:
         except _OrphanedError:
             pass
         except DocumentError as error:
-            if not worn or error.code.code not in ("DECODE_CRASHED", "DECODE_MEMORY"):
+            if not worn or error.code.code not in _DEATHS:
                 raise
         try:
             return call()
         except _OrphanedError as error:
-            raise DocumentError("DECODE_CRASHED", "The decoder was ended from outside, twice.") from error
+            raise DocumentError("DECODE_KILLED", "The decoder was ended from outside, twice.") from error
 
     def _attach(self) -> Opened:
         if self._document is None:
@@ -267,8 +268,9 @@ class Sandbox:
         if status == wire.EXIT_MEMORY or any(sign in complaint for sign in _OUT_OF_MEMORY):
             return memory
         if status == -signal.SIGKILL:
+            # Its own limit never does that: an allocation beyond it fails.
             cause = "from outside, most likely because the machine or the container ran out of memory"
-            return DocumentError("DECODE_MEMORY", f"{what} was killed {cause}.")
+            return DocumentError("DECODE_KILLED", f"{what} was killed {cause}.")
         if status < 0:
             if resident_mb > limit * _MEMORY_SHARE:
                 return memory

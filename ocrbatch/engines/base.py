@@ -8,7 +8,7 @@ recognition head (18,710 classes a step) only the best class and its probability
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,20 +16,37 @@ from numpy.typing import NDArray
 from ocrbatch.models.weights import Head, Weights
 from ocrbatch.records import Pixels
 
-__all__ = ["Engine", "EngineOptions", "Head", "Outputs", "Weights", "checked_batch", "checked_outputs"]
+__all__ = [
+    "BATCH_PIXELS",
+    "Engine",
+    "EngineOptions",
+    "Head",
+    "Outputs",
+    "Weights",
+    "checked_batch",
+    "checked_outputs",
+    "rows_of",
+]
 
 Outputs = tuple[NDArray[np.generic], ...]
 """(map,) float32 (B, H, W), or (classes, probabilities) int32 and float32 (B, T); see `Head`."""
 
+BATCH_PIXELS: Final = 4096
+
 
 @dataclass(frozen=True, slots=True)
 class EngineOptions:
-    """How to run, not what. threads: CPU threads, at least 1. precision is resolved, never auto."""
+    """How to run, not what.
+
+    threads: CPU threads, at least 1. precision is resolved, never auto. batch_pixels: total width of the lines in one
+    call of a ctc model (see `rows_of`).
+    """
 
     device: str = "cpu"
     precision: str = "fp32"
     threads: int = 1
     isa_cap: str | None = None
+    batch_pixels: int = BATCH_PIXELS
     extra: dict[str, Any] = field(default_factory=dict)
 
 
@@ -45,6 +62,11 @@ class Engine(Protocol):
         A ctc model is called with few distinct W (its buckets), a map model with any H and W that are multiples of 32.
         Raises ValueError on any other array, RuntimeError when the runtime fails or gives a NaN.
         """
+
+
+def rows_of(width: int, batch_pixels: int) -> int:
+    """Lines of this width, in pixels, that go through a ctc model together at most; on GPUs always so many."""
+    return max(1, batch_pixels // width)
 
 
 def checked_batch(pixels: Pixels) -> Pixels:

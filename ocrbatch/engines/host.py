@@ -1,4 +1,4 @@
-"""Normalisation and reduction on the host, for runtimes that don't do them in their graph.
+"""Normalisation, batches and reduction on the host, for runtimes that don't do them in their graph.
 
 Invariant: every float has the bits that PaddleX computes. A byte has only 256 values, so its own arithmetic is done
 once for each of them and looked up after that.
@@ -6,14 +6,37 @@ once for each of them and looked up after that.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ocrbatch.models.weights import Weights
+from ocrbatch.engines.base import Outputs
+from ocrbatch.models.weights import Head, Weights
 from ocrbatch.records import Pixels
 
 Floats = NDArray[np.float32]
+Calls = list[tuple[Pixels, int]]
+"""A batch cut into the model's calls: pixels, and the rows that the call has, those beyond the pixels' own zeros."""
+
+
+def one_by_one(pixels: Pixels) -> Calls:
+    """A call for each row."""
+    return [(row[None], 1) for row in pixels]
+
+
+def filled(pixels: Pixels, rows: int) -> Calls:
+    """Calls that all have so many rows: GPUs pick their kernels, and so the bits, by that number."""
+    return [(pixels[k : k + rows], rows) for k in range(0, len(pixels), rows)]
+
+
+def reduced(head: Head, found: Iterable[Floats]) -> Outputs:
+    """What the calls gave, (B, 1, H, W) or (B, T, C) each, as one batch of what `Head` says."""
+    if head == "map":
+        return (np.concatenate([maps[:, 0] for maps in found]),)
+    classes, probabilities = zip(*map(best_classes, found), strict=True)  # one call's logits at a time: megabytes
+    return np.concatenate(classes), np.concatenate(probabilities)
 
 
 def tables(weights: Weights) -> tuple[Floats, ...]:

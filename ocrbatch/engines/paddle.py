@@ -9,22 +9,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
-
-from ocrbatch.engines.base import EngineOptions, Outputs, Weights, checked_batch, checked_outputs
-from ocrbatch.engines.host import Floats, best_classes, normalise, tables
+from ocrbatch.engines.base import EngineOptions, Head, Outputs, Weights, checked_batch, checked_outputs, rows_of
+from ocrbatch.engines.host import Floats, filled, normalise, one_by_one, reduced, tables
 from ocrbatch.errors import MissingExtraError, ModelError, UsageError
 from ocrbatch.models.folders import paddle_program
+from ocrbatch.models.weights import LINE_HEIGHT
 from ocrbatch.records import Pixels
 
-GPU_PIXELS: Final = 4096
 # Shapes for which oneDNN keeps its kernels; PaddleX keeps 10. The recognizer's 24 widths, and as many page shapes.
 KERNEL_SHAPES: Final = 24
-# The official models' own ranges, from the Hpi section of their inference.yml: smallest, usual and largest input.
-TENSORRT_SHAPES: Final = {
-    "map": ([1, 3, 32, 32], [1, 3, 736, 736], [1, 3, 4000, 4000]),
-    "ctc": ([1, 3, 48, 32], [GPU_PIXELS // 320, 3, 48, 320], [GPU_PIXELS // 32, 3, 48, 3200]),
-}
 OPTIONS: Final = {"tensorrt", "gpu_memory_mb"}
 
 
@@ -43,6 +36,7 @@ class PaddleEngine:
         self._head = weights.head
         self._tables = tables(weights)
         self._on_gpu = options.device == "gpu"
+        self._batch_pixels = options.batch_pixels
         program = paddle_program(Path(weights.path))
         if program is None:
             raise ModelError(
@@ -65,14 +59,12 @@ class PaddleEngine:
     def run(self, pixels: Pixels) -> Outputs:
         """Executes one batch; see `Engine.run`."""
         pixels = checked_batch(pixels)
-        if self._head == "map":
-            return checked_outputs((np.concatenate([self._infer(page[None], 1)[:, 0] for page in pixels]),))
-        size = max(1, GPU_PIXELS // pixels.shape[2]) if self._on_gpu else 1
-        found = [best_classes(self._infer(pixels[k : k + size], size)) for k in range(0, len(pixels), size)]
-        classes, probabilities = (np.concatenate(same) for same in zip(*found, strict=True))
-        return checked_outputs((classes, probabilities))
+        fixed = self._head == "ctc" and self._on_gpu
+        calls = filled(pixels, rows_of(pixels.shape[2], self._batch_pixels)) if fixed else one_by_one(pixels)
+        return checked_outputs(reduced(self._head, (self._infer(*call) for call in calls)))
 
     def _infer(self, pixels: Pixels, rows: int) -> Floats:
+        """Runs so many rows, those beyond the pixels' own being zeros, and gives the pixels' own."""
         floats = normalise(pixels, self._tables, rows)
         try:
             self._input.reshape(floats.shape)
@@ -112,9 +104,17 @@ def _use_gpu(inference: Any, config: Any, weights: Weights, options: EngineOptio
             f"{program} is in Paddle's new format, which needs a conversion of its own for TensorRT",
             "Leave tensorrt out, or use the ONNX model with engine.name=onnxruntime and provider=tensorrt.",
         )
-    smallest, usual, largest = ({"x": shape} for shape in TENSORRT_SHAPES[weights.head])
+    smallest, usual, largest = ({"x": shape} for shape in _tensorrt_shapes(weights.head, options.batch_pixels))
     config.enable_tensorrt_engine(1 << 30, 1, 3, precision, False, False)
     config.set_trt_dynamic_shape_info(smallest, largest, usual)
+
+
+def _tensorrt_shapes(head: Head, batch_pixels: int) -> tuple[list[int], list[int], list[int]]:
+    """Smallest, usual and largest input: the official models' own ranges, from the Hpi section of inference.yml."""
+    if head == "map":
+        return [1, 3, 32, 32], [1, 3, 736, 736], [1, 3, 4000, 4000]
+    usual, most = rows_of(320, batch_pixels), rows_of(32, batch_pixels)
+    return [1, 3, LINE_HEIGHT, 32], [usual, 3, LINE_HEIGHT, 320], [most, 3, LINE_HEIGHT, 3200]
 
 
 def _summary(error: Exception) -> str:

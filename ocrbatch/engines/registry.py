@@ -13,8 +13,9 @@ from typing import Any, Final, cast
 
 from ocrbatch.config import EngineConfig
 from ocrbatch.engines import cpu, gpu
-from ocrbatch.engines.base import Engine, EngineOptions, Weights
+from ocrbatch.engines.base import BATCH_PIXELS, Engine, EngineOptions, Weights
 from ocrbatch.errors import MissingExtraError, ModelError, UsageError
+from ocrbatch.models.weights import FORMATS, Format
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +30,7 @@ class Runtime:
     module: str
     engine: str
     extra: str
-    formats: frozenset[str]
+    formats: tuple[Format, ...]
     precisions: dict[str, tuple[str, ...]]
     distributions: tuple[str, ...]
     gpu_distributions: tuple[str, ...] = ()
@@ -41,16 +42,16 @@ RUNTIMES: Final[dict[str, Runtime]] = {
         module="openvino",
         engine="OpenVinoEngine",
         extra="openvino",
-        formats=frozenset({"onnx"}),
+        formats=("onnx",),
         precisions={"cpu": ("fp32", "bf16")},
         distributions=("openvino",),
-        neutral=frozenset({"compiled_shapes", "CACHE_DIR", "CACHE_MODE"}),
+        neutral=frozenset({"compiled_shapes", "CACHE_DIR", "CACHE_MODE", "CPU_RUNTIME_CACHE_CAPACITY"}),
     ),
     "onnxruntime": Runtime(
         module="onnxruntime",
         engine="OnnxRuntimeEngine",
         extra="onnxruntime",
-        formats=frozenset({"onnx"}),
+        formats=("onnx",),
         precisions={"cpu": ("fp32",), "gpu": ("fp32", "fp16")},
         distributions=("onnxruntime-gpu", "onnxruntime"),
         gpu_distributions=("onnxruntime-gpu",),
@@ -60,7 +61,7 @@ RUNTIMES: Final[dict[str, Runtime]] = {
         module="paddle",
         engine="PaddleEngine",
         extra="paddle",
-        formats=frozenset({"paddle"}),
+        formats=("paddle",),
         precisions={"cpu": ("fp32",), "gpu": ("fp32", "fp16")},
         distributions=("paddlepaddle-gpu", "paddlepaddle"),
         gpu_distributions=("paddlepaddle-gpu",),
@@ -70,7 +71,7 @@ RUNTIMES: Final[dict[str, Runtime]] = {
         module="numpy",
         engine="FakeEngine",
         extra="",
-        formats=frozenset({"onnx", "paddle"}),
+        formats=FORMATS,
         precisions={"cpu": ("fp32", "bf16", "fp16")},
         distributions=("numpy",),
     ),
@@ -88,10 +89,11 @@ class Choice:
     why: str
 
 
-def choose(config: EngineConfig, threads: int | None = None) -> Choice:
+def choose(config: EngineConfig, threads: int | None = None, batch_pixels: int = BATCH_PIXELS) -> Choice:
     """Settles what the config leaves open, for the machine that this runs on.
 
     threads: CPU threads that this worker was given, used where config.threads is 0; None for all that it may run on.
+    batch_pixels: see `EngineOptions`.
     Raises MissingExtraError when the runtime isn't installed, UsageError when this machine can't do what is asked for.
     """
     name, device, why = _runtime(config)
@@ -104,6 +106,7 @@ def choose(config: EngineConfig, threads: int | None = None) -> Choice:
         precision=precision,
         threads=config.threads or threads or cpu.usable_threads(),
         isa_cap=config.isa_cap,
+        batch_pixels=batch_pixels,
         extra=dict(config.options),
     )
     return Choice(name, options, f"{name} on the {device.upper()} in {precision}: {why}.")

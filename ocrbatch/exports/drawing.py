@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from ocrbatch.exports import fonts
+from ocrbatch.geometry import UPRIGHT_RATIO
 from ocrbatch.records import Line, Pixels
 
 # The golden ratio's hues never come close to one another, however many lines a page has.
 _GOLDEN: Final = 0.618033988749895
 _TINT: Final = 0.35  # share of the colour in a polygon's fill: the print below stays readable
-_TALL: Final = 1.5  # height over width from which a line is read from top to bottom, as in recognition
 _FILL: Final = 0.8  # share of a line's height that its letters take
 _PAPER: Final = 255
 
@@ -64,7 +64,7 @@ def _write(canvas: Pixels, line: Line, font: str | None) -> None:
     quad = _quad(line)
     across = max(float(np.linalg.norm(quad[1] - quad[0])), float(np.linalg.norm(quad[2] - quad[3])))
     down = max(float(np.linalg.norm(quad[3] - quad[0])), float(np.linalg.norm(quad[2] - quad[1])))
-    if down >= _TALL * across:
+    if down >= UPRIGHT_RATIO * across:
         quad, across, down = np.roll(quad, -1, axis=0), down, across  # upright letters point to the right of the page
     length, thickness = round(across), round(down)
     corner = np.maximum(np.floor(quad.min(axis=0)).astype(int), 0)

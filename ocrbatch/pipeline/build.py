@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
@@ -13,11 +12,12 @@ from ray.data import ActorPoolStrategy, DataContext, Dataset, Datasource
 from ray.data.block import BlockMetadata
 from ray.data.datasource import ReadTask
 
-from ocrbatch.config import JobConfig
-from ocrbatch.pipeline.resources import LIST_CPUS, WRITE_CPUS, Plan, Pool
+from ocrbatch.pipeline.resources import LIST_CPUS, WRITE_CPUS, Pool, Pools
 from ocrbatch.pipeline.session import worker_options
+from ocrbatch.pipeline.worklist import ManifestFile
 from ocrbatch.stages.decode import PLACE, DecodeStage
 from ocrbatch.stages.detect import DetectStage
+from ocrbatch.stages.identity import Identity
 from ocrbatch.stages.read import ReadStage
 from ocrbatch.stages.recognize import RecognizeStage
 from ocrbatch.stages.write import WriteStage
@@ -31,40 +31,35 @@ CRASHES: Final[dict[str, Any]] = {"max_restarts": -1, "max_task_retries": 1}
 BLOCK_BYTES: Final = 32 << 20
 
 
-@dataclass(frozen=True, slots=True)
-class ManifestFile:
-    """One Parquet file of a run's manifest; its row groups are the blocks that decode workers take."""
-
-    uri: str
-    row_groups: int
-    rows: int
-
-
 def build(
-    config: JobConfig, plan: Plan, manifest: Sequence[ManifestFile], write: WriteStage, *, alone: bool = False
+    identity: Identity, pools: Pools, manifest: Sequence[ManifestFile], write: WriteStage, *, alone: bool = False
 ) -> Dataset:
     """manifest -> decode -> (detect -> recognize | read) -> write: a lazy Dataset of write results (`write.RESULT`).
 
     alone: each page is a block, and so a task, of its own: a worker that dies loses that page only.
     """
+    config = identity.config
     DataContext.get_current().target_max_block_size = 1 if alone else BLOCK_BYTES
     page_batch = 1 if alone else config.pipeline.page_batch
     source = ManifestSource(manifest)
     pages = ray.data.read_datasource(source, override_num_blocks=max(1, source.blocks), num_cpus=LIST_CPUS).map_batches(
-        DecodeStage, fn_constructor_args=(config,), batch_size=None, **_pool(plan.decoders, write.run_id, alone)
+        DecodeStage,
+        fn_constructor_args=(config, identity.decoders),
+        batch_size=None,
+        **_pool(pools.decoders, write.run_id, alone),
     )
 
     def models(rows: Dataset, stage: type, pool: Pool) -> Dataset:
-        args = (config, write.fingerprint, pool.threads)
+        args = (config, identity.fingerprint, pool.threads)
         return rows.map_batches(
             stage, fn_constructor_args=args, batch_size=page_batch, **_pool(pool, write.run_id, alone)
         )
 
-    if plan.readers:
-        lines = models(pages, ReadStage, plan.readers)
+    if pools.readers:
+        lines = models(pages, ReadStage, pools.readers)
     else:
-        assert plan.detectors and plan.recognizers, "the layout split has two pools"
-        lines = models(models(pages, DetectStage, plan.detectors), RecognizeStage, plan.recognizers)
+        assert pools.detectors and pools.recognizers, "the layout split has two pools"
+        lines = models(models(pages, DetectStage, pools.detectors), RecognizeStage, pools.recognizers)
     return lines.map_batches(write.__call__, batch_size=None, batch_format="pyarrow", num_cpus=WRITE_CPUS)
 
 

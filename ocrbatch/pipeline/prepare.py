@@ -1,25 +1,23 @@
-"""What a config means on this machine, before anything is started: checked, its engine settled, its inputs at hand."""
+"""What a config asks for, before anything is started: checked, and its inputs at hand."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from uuid import uuid4
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from ocrbatch.config import JobConfig
 from ocrbatch.documents.pages import parse_pages
-from ocrbatch.engines.registry import Choice
 from ocrbatch.errors import UsageError
+from ocrbatch.reading.reader import PARTS
 from ocrbatch.records import Document
 from ocrbatch.schema import PAGES
-from ocrbatch.sinks.ledger import Ledger
 from ocrbatch.sources import listing, manifest
-from ocrbatch.storage import Storage, is_writable, join, local_path, scheme
+from ocrbatch.storage import Storage, is_writable, local_path, scheme
 
 
 @dataclass(slots=True)
@@ -30,7 +28,7 @@ class Inputs:
     storage: Storage
     extra: list[pa.Field] = field(default_factory=list)
 
-    def documents(self) -> Iterator[Document]:
+    def documents(self) -> Generator[Document]:
         """The documents, listed anew at every call; raises UsageError where there is nothing to list.
 
         What lies in the output is none, also where the output is a folder of the input.
@@ -52,6 +50,9 @@ def check(config: JobConfig) -> None:
     _check_output(config.output.uri)
     if not config.input.uris and not config.input.manifest:
         raise UsageError("there is no input", "Give --input, --manifest, or input.uris in the config.")
+    for part in PARTS[config.task]:
+        if folder := getattr(config, part).model_dir:
+            listing.refuse_secrets(folder, f"{part}.model_dir")
     parse_pages(config.documents.pages)
     _check_partitions(config.output.partition_by)
 
@@ -66,10 +67,10 @@ def _check_output(uri: str) -> None:
 
 
 def _check_partitions(rule: str | None) -> None:
-    if rule is None or rule == "run_date":
+    if rule is None:
         return
     try:
-        names = set(re.compile(rule).groupindex)
+        names = _partitions(rule)
     except re.error as error:
         raise UsageError(f"output.partition_by is no regular expression: {error}", f"Mend it: {rule}") from error
     if not names:
@@ -80,37 +81,18 @@ def _check_partitions(rule: str | None) -> None:
         raise UsageError(f"output.partition_by: {taken} are columns already", "Give its groups other names.")
 
 
-def check_columns(extra: list[pa.Field], ledger: Ledger, storage: Storage, output: str) -> None:
-    """Raises UsageError where a manifest's column has another type than in the output so far.
+def _partitions(rule: str) -> set[str]:
+    return {rule} if rule == "run_date" else set(re.compile(rule).groupindex)
 
-    Readers could not open both as one table.
-    """
-    last = max((path for path in ledger.published if path.startswith("pages/")), default=None)
-    if last is None or not extra:
+
+def check_extra(extra: Iterable[pa.Field], config: JobConfig) -> None:
+    """Raises UsageError where a manifest's column has the name of a partition: readers would see it twice."""
+    if config.output.partition_by is None:
         return
-    filesystem, path = storage.arrow(join(output, last))
-    before = pq.read_schema(path, filesystem=filesystem)
-    for column in extra:
-        if column.name in before.names and before.field(column.name).type != column.type:
-            kind = before.field(column.name).type
-            raise UsageError(
-                f"the manifest's column {column.name!r} is {column.type}, but {kind} in the output so far",
-                "Cast it in the manifest, rename it, or write to another output.",
-            )
-
-
-def settled(config: JobConfig, choice: Choice) -> JobConfig:
-    """The config with the engine, device and precision that `auto` means here, so that every worker takes the same."""
-    engine = config.engine.model_copy(
-        update={"name": choice.name, "device": choice.options.device, "precision": choice.options.precision}
-    )
-    return config.model_copy(update={"engine": engine})
-
-
-def models(config: JobConfig) -> list[str]:
-    """Official names of the weights that the task uses."""
-    names = {"ocr": ("detection", "recognition"), "detect": ("detection",), "recognize": ("recognition",)}
-    return [getattr(config, section).model_name for section in names[config.task]]
+    if taken := sorted(_partitions(config.output.partition_by) & {column.name for column in extra}):
+        raise UsageError(
+            f"output.partition_by: {taken} are columns of the manifest", "Give its groups, or the columns, other names."
+        )
 
 
 def new_run_id() -> str:

@@ -7,25 +7,29 @@ otherwise.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import ceil, floor
 from typing import Final, Literal
 
 from ocrbatch.config import PipelineConfig
+from ocrbatch.errors import UsageError
 
 # Logical CPUs of the short tasks that list the work and stage parts. Small, so that a 2-core machine has room for both.
 LIST_CPUS: Final = 0.05
 WRITE_CPUS: Final = 0.2
 # Decoding takes about a sixth of the time of reading a page on CPUs, and a worker's fetches wait on storage.
 DECODE_SHARE: Final = 6
-GPU_WORKERS_PER_POOL: Final = 2  # so that one fills its next batch while the other computes
+MAX_THREADS: Final = 4
+GPU_WORKERS_PER_POOL: Final = 2  # of a GPU, so that one fills its next batch while the other computes
 
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """What Ray offers in all."""
+    """What Ray offers in all, over nodes that are taken to be alike. elsewhere: some of it is on other machines."""
 
     cpus: float
     gpus: float = 0.0
     nodes: int = 1
+    elsewhere: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +43,8 @@ class Pool:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """The pools of a run. `readers` in the layout fused, `detectors` and `recognizers` in split."""
+class Pools:
+    """The workers of a run. `readers` in the layout fused, `detectors` and `recognizers` in split."""
 
     layout: Literal["split", "fused"]
     decoders: Pool
@@ -49,48 +53,40 @@ class Plan:
     recognizers: Pool | None = None
 
     def __str__(self) -> str:
-        pools = {
-            "decode": self.decoders,
-            "read": self.readers,
-            "detect": self.detectors,
-            "recognize": self.recognizers,
-        }
+        named = {"decode": self.decoders, "read": self.readers, "detect": self.detectors, "recognize": self.recognizers}
         each = [
             f"{pool.workers} {name} ({pool.cpus:g} CPU{f', {pool.gpus:g} GPU' if pool.gpus else ''} each)"
-            for name, pool in pools.items()
+            for name, pool in named.items()
             if pool
         ]
         return f"layout {self.layout}: " + ", ".join(each)
 
 
-def plan(cluster: Cluster, config: PipelineConfig) -> Plan:
-    """Sizes the pools for a cluster; what the config names is taken as it is.
+def size_pools(cluster: Cluster, config: PipelineConfig, device: str) -> Pools:
+    """Sizes the pools for a cluster; what the config names is taken as it is. device: cpu or gpu, of the engine.
 
-    auto layout: fused on CPUs (one pool keeps a small machine's cores busy without balance), split where there are
-    GPUs.
+    auto layout: fused on CPUs (one pool keeps a small machine's cores busy without balance), split on GPUs.
+
+    Raises UsageError where GPUs are to be used and the cluster has too few for the workers that the config names.
     """
-    layout = config.layout if config.layout != "auto" else "split" if cluster.gpus else "fused"
-    usable = max(0.2, cluster.cpus - LIST_CPUS - WRITE_CPUS * max(1, cluster.nodes))
+    gpus = cluster.gpus if device == "gpu" else 0.0
+    layout = config.layout if config.layout != "auto" else "split" if gpus else "fused"
+    usable = max(0.2, cluster.cpus / cluster.nodes - LIST_CPUS - WRITE_CPUS)  # of a node
     decoders = _decoders(cluster, config, usable)
-    rest = max(0.1, usable - decoders.workers * decoders.cpus)
-    if cluster.gpus:
-        share = config.gpus_per_worker
+    rest = max(0.1, cluster.nodes * usable - decoders.workers * decoders.cpus)
+    if gpus:
         if layout == "fused":
-            workers = config.readers or max(1, int(cluster.gpus) * GPU_WORKERS_PER_POOL)
-            return Plan("fused", decoders, readers=_gpu_pool(workers, rest, share or cluster.gpus / workers))
-        detectors = config.detectors or max(1, int(cluster.gpus) * GPU_WORKERS_PER_POOL)
-        recognizers = config.recognizers or max(1, int(cluster.gpus) * GPU_WORKERS_PER_POOL)
-        share = share or 1 / (2 * GPU_WORKERS_PER_POOL)
-        return Plan(
-            "split",
-            decoders,
-            detectors=_gpu_pool(detectors, rest / 2, share),
-            recognizers=_gpu_pool(recognizers, rest / 2, share),
-        )
+            pools = Pools("fused", decoders, readers=_gpu_pool(config.readers, 1, rest, gpus, config))
+        else:
+            detectors = _gpu_pool(config.detectors, 2, rest / 2, gpus, config)
+            recognizers = _gpu_pool(config.recognizers, 2, rest / 2, gpus, config)
+            pools = Pools("split", decoders, detectors=detectors, recognizers=recognizers)
+        _check_gpus(pools, gpus)
+        return pools
     if layout == "fused":
-        return Plan("fused", decoders, readers=_cpu_pool(config.readers, rest, cluster))
+        return Pools("fused", decoders, readers=_cpu_pool(config.readers, rest, cluster))
     # Recognition takes about three quarters of the time of a page on CPUs.
-    return Plan(
+    return Pools(
         "split",
         decoders,
         detectors=_cpu_pool(config.detectors, rest / 4, cluster),
@@ -99,21 +95,44 @@ def plan(cluster: Cluster, config: PipelineConfig) -> Plan:
 
 
 def _decoders(cluster: Cluster, config: PipelineConfig, usable: float) -> Pool:
-    workers = config.decoders or max(1, int(usable / DECODE_SHARE))
-    return Pool(workers, cpus=_floor(min(1.0, usable / (DECODE_SHARE * workers))))
+    """As many on each node: its share of decoding, in workers of up to one CPU."""
+    share = usable / DECODE_SHARE
+    workers = config.decoders or cluster.nodes * max(1, int(share))
+    return Pool(workers, cpus=_floor(min(1.0, cluster.nodes * share / workers)))
 
 
 def _cpu_pool(workers: int | None, cpus: float, cluster: Cluster) -> Pool:
-    """Workers of up to 4 threads: more threads scale badly on short lines, more workers cost memory."""
-    threads = max(1, min(4, round(cluster.cpus / max(1, cluster.nodes))))
-    count = workers or max(1, int(cpus / threads))
-    return Pool(
-        count, cpus=_floor(min(cpus / count, threads)), threads=max(1, min(threads, round(cluster.cpus / count)))
-    )
+    """Workers of up to 4 threads: more threads scale badly on short lines, more workers cost memory.
+
+    A worker's share fits into a node beside the others'; its threads are rounded up, so that no core stays idle.
+    """
+    most = min(MAX_THREADS, max(1, round(cluster.cpus / cluster.nodes)))
+    count = workers or cluster.nodes * ceil(cpus / cluster.nodes / most)
+    return Pool(count, cpus=_floor(min(cpus / count, most)), threads=min(most, ceil(cpus / count)))
 
 
-def _gpu_pool(workers: int, cpus: float, share: float) -> Pool:
-    return Pool(workers, cpus=_floor(min(1.0, cpus / workers)), gpus=share)
+def _gpu_pool(workers: int | None, stages: int, cpus: float, gpus: float, config: PipelineConfig) -> Pool:
+    """stages: how many pools share the GPUs.
+
+    Shares are whole fractions of a GPU, so that workers fill one and none lies across two.
+    """
+    if config.gpus_per_worker:
+        each = max(1, floor(1 / config.gpus_per_worker + 1e-9))
+    else:
+        each = ceil(workers * stages / gpus) if workers else stages * GPU_WORKERS_PER_POOL
+    count = workers or max(1, int(gpus * each) // stages)
+    return Pool(count, cpus=_floor(min(1.0, cpus / count)), gpus=config.gpus_per_worker or 1 / each)
+
+
+def _check_gpus(pools: Pools, gpus: float) -> None:
+    taken = [pool for pool in (pools.readers, pools.detectors, pools.recognizers) if pool]
+    needed = sum(pool.workers * pool.gpus for pool in taken)
+    if needed > gpus + 1e-6:
+        workers = sum(pool.workers for pool in taken)
+        raise UsageError(
+            f"{workers} workers need {needed:g} GPUs, and the cluster has {gpus:g} ({pools})",
+            "Lower pipeline.gpus_per_worker or the workers' numbers, or take pipeline.layout=fused.",
+        )
 
 
 def _floor(cpus: float) -> float:

@@ -11,28 +11,30 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Final
+from itertools import chain
+from typing import Final
 
 import pyarrow as pa
 
 from ocrbatch.config import JobConfig
 from ocrbatch.documents.pages import parse_pages
-from ocrbatch.engines.registry import choose, identity
-from ocrbatch.errors import DocumentError, InterruptedRunError, OcrBatchError, StoppedEarlyError
+from ocrbatch.errors import InterruptedRunError, OcrBatchError, StoppedEarlyError, UsageError
 from ocrbatch.pipeline import worklist
-from ocrbatch.pipeline.build import ManifestFile, build
+from ocrbatch.pipeline.build import build
 from ocrbatch.pipeline.drain import drained
 from ocrbatch.pipeline.interrupts import catch, interruptible
-from ocrbatch.pipeline.prepare import Inputs, check, check_columns, models, new_run_id, settled
-from ocrbatch.pipeline.resources import Plan, plan
-from ocrbatch.pipeline.session import end_workers, session
+from ocrbatch.pipeline.lost import Expected, decided, lost, lost_rows
+from ocrbatch.pipeline.prepare import Inputs, check, check_extra, new_run_id
+from ocrbatch.pipeline.resources import Cluster, Pools, size_pools
+from ocrbatch.pipeline.session import end_workers, identified, session, stays_here
+from ocrbatch.pipeline.worklist import ManifestFile
 from ocrbatch.report.progress import Progress
 from ocrbatch.report.summary import RunReport
+from ocrbatch.sinks.columns import check_columns
 from ocrbatch.sinks.commit import Committer, read_ledger
-from ocrbatch.sinks.ledger import Ledger
 from ocrbatch.sources.selection import Tally, Work, decide, select
-from ocrbatch.stages.base import FAILURE, ROW, failure_row
-from ocrbatch.stages.identity import resolve_fingerprint
+from ocrbatch.stages.base import ROW
+from ocrbatch.stages.identity import Identity, identify
 from ocrbatch.stages.write import WriteStage, Written
 from ocrbatch.storage import Storage, join
 
@@ -41,10 +43,6 @@ log = logging.getLogger(__name__)
 # After the first pass, what was lost with a worker is read again: once as it was, then with each page in a task of its
 # own, so that one poisonous page takes no neighbours with it.
 PASSES: Final = 3
-NO_RETRY: Final = 0
-"""As `attempts` of selection: failures stand, so what is left is what has neither a page nor a failure."""
-
-Expected = Callable[[int], Sequence[int]]
 
 
 def run(
@@ -64,43 +62,50 @@ def run(
 def _run(config: JobConfig, run_id: str, wait: bool, say: Callable[[str], None]) -> RunReport:
     started = time.monotonic()
     check(config)
-    choice = choose(config.engine)
-    config = settled(config, choice)
-    say(f"Engine      {choice.why}")
-    report = RunReport(
-        run_id,
-        config.output.uri,
-        fingerprint=resolve_fingerprint(config),
-        models=models(config),
-        engine=identity(choice),
-    )
+    # Told at once on this machine; a cluster's workers are asked, once it is joined.
+    identity = identify(config) if stays_here(config.pipeline) else None
     inputs = Inputs(config, Storage(config.input.storage))
     output = Storage(config.output.storage)
     expected = parse_pages(config.documents.pages).expected
     attempts = config.pipeline.attempts
+    report, tally = RunReport(run_id, config.output.uri), Tally()
 
-    tally = Tally()
     ledger = read_ledger(output, config.output.uri)
-    documents = inputs.documents()
-    check_columns(inputs.extra, ledger, output, config.output.uri)
-    if ledger.settled and next(select(documents, ledger, attempts, tally, expected), None) is None:
-        _describe(report, tally)
-        report.outcome = "nothing_left"
-        report.stale = len(ledger.fingerprints - {report.fingerprint}) > 0
-        return report
-
-    with Committer.open(output, config.output, report.run_id, wait=wait, notify=say) as committer:
-        job = _Job(config, output, committer, report, say, expected, started)
-        tally = Tally()
-        work = select(inputs.documents(), committer.ledger, attempts, tally, expected)
-        try:
-            job.read(work, inputs)
-        except BaseException as error:
+    rays = contextlib.ExitStack()
+    with contextlib.closing(inputs.documents()) as documents, rays:
+        check_extra(inputs.extra, config)
+        check_columns(inputs.extra, ledger, output, config.output.uri)
+        first = []
+        for document in documents:
+            decision = decide(document, ledger, attempts, expected)
+            if decision.work is not None:
+                first = [document]
+                break
+            tally.add(decision)
+        if not first and ledger.settled:
             _describe(report, tally)
-            job.stop(error)
-            raise
-        _describe(report, tally)
-        job.finish()
+            report.outcome = "nothing_left"
+            report.stale = identity is not None and bool(ledger.fingerprints - {identity.fingerprint})
+            return report
+
+        cluster = None
+        if identity is None:
+            cluster = rays.enter_context(session(config.pipeline))
+            identity = identified(config, cluster)
+        with Committer.open(output, config.output, report.run_id, wait=wait, notify=say) as committer:
+            job = _Job(identity, output, committer, report, say, expected, started)
+            work = select(chain(first, documents), committer.ledger, attempts, tally, expected)
+            try:
+                with rays:  # which ends with the reading: what is left to do needs the memory more
+                    job.read(work, inputs, cluster or rays.enter_context(session(config.pipeline)))
+            except BaseException as error:
+                _describe(report, tally)
+                job.stop(error)
+                if isinstance(error, OcrBatchError):
+                    error.report = report
+                raise
+            _describe(report, tally)
+            job.finish()
     return report
 
 
@@ -114,7 +119,7 @@ def _describe(report: RunReport, tally: Tally) -> None:
 class _Job:
     """The moving parts of one run, used by the driver's main thread only."""
 
-    config: JobConfig
+    identity: Identity
     storage: Storage
     committer: Committer
     report: RunReport
@@ -128,31 +133,36 @@ class _Job:
     pending: list[Written] = field(default_factory=list)
     committed: float = 0.0
 
-    def read(self, work: Iterable[Work], inputs: Inputs) -> None:
+    @property
+    def config(self) -> JobConfig:
+        """The run's, with the engine settled."""
+        return self.identity.config
+
+    def read(self, work: Iterable[Work], inputs: Inputs, cluster: Cluster) -> None:
         """Reads all work, then again what was lost on the way, until each page has its row or its failure."""
+        catch()
         folder = join(self.config.output.uri, worklist.RUNS, self.report.run_id)
-        with session(self.config.pipeline) as cluster:
-            catch()
-            pools = plan(cluster, self.config.pipeline)
-            self.report.layout = pools.layout
-            self.say(f"Workers     {pools}")
-            worklist.write_settings(self.config, self.storage, folder)
-            self.extra = inputs.extra
-            self.files = left = self._write(work, folder, pools)
-            self.report.documents_read = sum(file.rows for file in left)
-            self.progress = Progress(self.report.documents_read)
-            self._lap("start")
-            for number in range(1, PASSES + 1):
-                self._pass(pools, left, alone=number == PASSES)
-                self.committer.adopt()  # staged files whose result was lost with the task that said so
-                again = join(folder, f"pass-{number + 1}")
-                left = self._write(self._lost(left), again, pools, alone=number + 1 == PASSES)
-                if not left:
-                    break
-                if number < PASSES:
-                    self.say(f"{_documents_lost(left)} pages with a worker; reading those again")
-                    end_workers(self.report.run_id)
-        self._give_up(left)
+        pools = size_pools(cluster, self.config.pipeline, self.config.engine.device)
+        self._introduce(pools)
+        worklist.write_settings(self.config, self.storage, folder)
+        self.extra = inputs.extra
+        self.files = left = self._write(work, folder, pools)
+        self.report.documents_read = sum(file.rows for file in left)
+        self.progress = Progress(self.report.documents_read)
+        self._lap("start")
+        for number in range(1, PASSES + 1):
+            self._pass(pools, left, alone=number == PASSES)
+            self._adopt()
+            again = lost(worklist.read(left, self.storage), self.committer.ledger, self.expected)
+            if number == PASSES:
+                self._give_up(again)
+                break
+            left = self._write(again, join(folder, f"pass-{number + 1}"), pools, alone=number + 1 == PASSES)
+            if not left:
+                break
+            count = sum(file.rows for file in left)
+            self.say(f"{count} document{'s' * (count > 1)} lost pages with a worker; reading those again")
+            end_workers(self.report.run_id)
         self.progress.end()
         self._lap("read")
 
@@ -170,29 +180,36 @@ class _Job:
     def finish(self) -> None:
         """Publishes, counts what stands, and leaves the report beside the data."""
         self.committer.close()
-        own = Tally()
-        documents = (work.document for work in worklist.read(self.files, self.storage))
-        for _ in select(documents, self.committer.ledger, NO_RETRY, own, self.expected):
-            self.report.missing += 1
+        own, ledger = Tally(), self.committer.ledger
+        for work in worklist.read(self.files, self.storage):
+            own.add(decided(work, ledger, self.expected))
+        self.report.missing = own.left
         self.report.open_failures += own.open_failures
-        self.report.stale = len(self.committer.ledger.fingerprints - {self.report.fingerprint}) > 0
+        self.report.stale = bool(ledger.fingerprints - {self.report.fingerprint})
         self._lap("publish")
         self._save()
 
-    def _write(self, work: Iterable[Work], folder: str, pools: Plan, *, alone: bool = False) -> list[ManifestFile]:
+    def _introduce(self, pools: Pools) -> None:
+        report, identity = self.report, self.identity
+        report.layout, report.fingerprint = pools.layout, identity.fingerprint
+        report.engine, report.models = identity.engine, identity.models
+        self.say(f"Engine      {identity.why}")
+        self.say(f"Workers     {pools}")
+
+    def _write(self, work: Iterable[Work], folder: str, pools: Pools, *, alone: bool = False) -> list[ManifestFile]:
         group_rows = 1 if alone else worklist.GROUP_ROWS
         return list(worklist.write(work, self.extra, self.storage, folder, pools.decoders.workers, group_rows))
 
-    def _pass(self, pools: Plan, files: Sequence[ManifestFile], *, alone: bool) -> None:
+    def _pass(self, pools: Pools, files: Sequence[ManifestFile], *, alone: bool) -> None:
         if not files:
             return
-        dataset = build(self.config, pools, files, self._writer(), alone=alone)
+        dataset = build(self.identity, pools, files, self._writer(), alone=alone)
         for written in drained(dataset):
             if written is not None:
                 self._take(written)
             if time.monotonic() - self.committed >= self.config.output.commit_seconds:
                 self._commit()
-                self.report.parts_published += self.committer.publish(limit=1)
+                self.committer.publish(limit=1)
             self.progress.show()
         self._commit()
 
@@ -205,7 +222,9 @@ class _Job:
     def _take(self, written: Written) -> None:
         self.pending.append(written)
         if written.stop:
-            raise StoppedEarlyError(*written.stop)
+            message, remedy, exit_code = written.stop
+            kind = UsageError if exit_code == UsageError.exit_code else StoppedEarlyError
+            raise kind(message, remedy)
         self.report.count(written.pages, written.lines, written.blank, written.failures)
         for key, count in _documents(written):
             if key not in self.met:
@@ -226,24 +245,26 @@ class _Job:
             self.pending.clear()
             self.committed = time.monotonic()
 
-    def _lost(self, files: Sequence[ManifestFile]) -> Iterator[Work]:
-        """The work that has neither all its pages nor failures for them."""
-        for work in worklist.read(files, self.storage):
-            again = decide(work.document, self.committer.ledger, NO_RETRY, self.expected).work
-            if again is not None:
-                yield again
+    def _adopt(self) -> None:
+        """Commits staged files whose result was lost with the task that would have said so."""
+        before = self.committer.ledger.page_total
+        self.committer.adopt()
+        found = self.committer.ledger.page_total - before
+        self.report.pages += found
+        self.progress.add(found, 0)
 
-    def _give_up(self, files: Sequence[ManifestFile]) -> None:
+    def _give_up(self, works: Iterable[Work]) -> None:
         """Failure rows for the pages that no pass could bring home."""
         ledger = self.committer.ledger
-        works = worklist.read(files, self.storage)
-        rows = [row for work in works for row in _lost_rows(work, ledger, self.expected)]
+        rows = [row for work in works for row in lost_rows(work, ledger, self.expected)]
         if rows:
             for written in Written.decode(self._writer()(pa.Table.from_pylist(rows, schema=ROW))):
                 self._take(written)
             self._commit()
 
     def _save(self) -> None:
+        published = self.committer.ledger.published.values()
+        self.report.parts_published = sum(p.kind == "pages" and p.n > self.committer.epoch for p in published)
         uri = join(self.config.output.uri, worklist.RUNS, self.report.run_id, "report.json")
         self.storage.put(uri, self.report.to_json().encode())
 
@@ -253,32 +274,9 @@ class _Job:
         self.clock = now
 
 
-def _documents_lost(files: Sequence[ManifestFile]) -> str:
-    count = sum(file.rows for file in files)
-    return f"{count} document{'' if count == 1 else 's'} lost"
-
-
 def _documents(written: Written) -> Iterator[tuple[tuple[str, str], int | None]]:
     for part in written.parts:
         for held in part.pages:
             yield held.key, held.page_count
         for failed in part.failures:
             yield failed.key, failed.page_count
-
-
-def _lost_rows(work: Work, ledger: Ledger, expected: Expected) -> Iterator[dict[str, Any]]:
-    document = work.document
-    count, held = ledger.pages_held(document.uri, document.etag)
-    failed = ledger.failures(document.uri, document.etag)
-    indexes = [None] if count is None else [i for i in expected(count) if i not in held and i not in failed]
-    lost = failure_row(DocumentError("WORKER_CRASHED", "No worker finished this page."))
-    for index in indexes:
-        yield {
-            "uri": document.uri,
-            "etag": document.etag,
-            "attempt": work.attempt,
-            "page_index": index,
-            "page_count": count,
-            "outcome": FAILURE,
-            "failure": lost,
-        }

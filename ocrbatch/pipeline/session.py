@@ -13,9 +13,11 @@ from uuid import uuid4
 
 import ray
 
-from ocrbatch.config import PipelineConfig
+from ocrbatch.config import JobConfig, PipelineConfig
 from ocrbatch.errors import StoppedEarlyError, UsageError
-from ocrbatch.pipeline.resources import Cluster
+from ocrbatch.pipeline.drain import explained
+from ocrbatch.pipeline.resources import LIST_CPUS, Cluster
+from ocrbatch.stages.identity import Identity, identify
 
 log = logging.getLogger(__name__)
 
@@ -24,8 +26,18 @@ OBJECT_STORE_SHARE: Final = 0.15  # of the machine's memory
 OBJECT_STORE_MIN: Final = 100 << 20
 OBJECT_STORE_MAX: Final = 2 << 30
 INIT_DEATHS: Final = 3
+ANY_GPU: Final = 0.01  # of one: enough to be sent to a node that has some
 WORKER: Final = "ocrbatch-"
 LINGER_SECONDS: Final = 3.0  # for workers to end by themselves, and to tidy up, before they are made to
+
+
+def stays_here(config: PipelineConfig) -> bool:
+    """Whether all workers will be on this machine; False also where that is unknown before a cluster is joined."""
+    return not _cluster().elsewhere if ray.is_initialized() else _address(config) is None
+
+
+def _address(config: PipelineConfig) -> str | None:
+    return config.address or os.environ.get("RAY_ADDRESS")
 
 
 @contextmanager
@@ -72,7 +84,7 @@ def _workers(run_id: str) -> list[str]:
 
 
 def _connect(config: PipelineConfig) -> None:
-    address = config.address or os.environ.get("RAY_ADDRESS")
+    address = _address(config)
     quiet = {"logging_level": "ERROR", "log_to_driver": False, "configure_logging": True}
     os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")  # it would rebuild the environment for each worker
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
@@ -138,5 +150,19 @@ def _configure() -> None:
 def _cluster() -> Cluster:
     nodes = [node for node in ray.nodes() if node["Alive"]]
     total = ray.cluster_resources()
-    working = [node for node in nodes if node["Resources"].get("CPU", 0) > 0]
-    return Cluster(total.get("CPU", 0.0), total.get("GPU", 0.0), max(1, len(working)))
+    working = [node["NodeID"] for node in nodes if node["Resources"].get("CPU", 0) > 0]
+    elsewhere = working != [ray.get_runtime_context().get_node_id()]
+    return Cluster(total.get("CPU", 0.0), total.get("GPU", 0.0), max(1, len(working)), elsewhere)
+
+
+def identified(config: JobConfig, cluster: Cluster) -> Identity:
+    """What the workers will compute with: asked of one of them, as this may be a head node without their hardware."""
+    if not cluster.elsewhere:
+        return identify(config)
+    gpus = ANY_GPU if cluster.gpus and config.engine.device != "cpu" else 0
+    asked = ray.remote(num_cpus=LIST_CPUS, num_gpus=gpus)(identify)
+    try:
+        identity: Identity = ray.get(asked.remote(config))
+    except ray.exceptions.RayError as error:
+        raise explained(error) from error
+    return identity

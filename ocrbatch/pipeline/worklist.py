@@ -14,7 +14,6 @@ import pyarrow.parquet as pq
 
 from ocrbatch.config import JobConfig
 from ocrbatch.errors import NotFoundError
-from ocrbatch.pipeline.build import ManifestFile
 from ocrbatch.sinks.log import Key
 from ocrbatch.sources.selection import Work, manifest_batches, manifest_schema, read_manifest
 from ocrbatch.storage import Storage, join
@@ -25,6 +24,15 @@ FILE_ROWS: Final = 16_384
 # A row group is what one decode task takes: small enough to spread, large enough to keep Ray's cost a page low.
 GROUP_ROWS: Final = 16
 GROUP_BYTES: Final = 64 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestFile:
+    """One Parquet file of a run's manifest; its row groups are the blocks that decode workers take."""
+
+    uri: str
+    row_groups: int
+    rows: int
 
 
 def write(

@@ -1,7 +1,7 @@
 """The reader: a loaded detector and recognizer, and the one way from a page's image to its lines.
 
-Invariant: `read` is nothing but `detect`, `strips`, `recognize` and `assemble` in a row, so a pipeline that runs
-them in different processes, on other batches, gives the same lines.
+Invariant: `read` is nothing but `detect` and `recognize` in a row, so a pipeline that runs them in different processes,
+on other batches, gives the same lines.
 """
 
 from __future__ import annotations
@@ -10,21 +10,42 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from itertools import islice
-from typing import Any, Literal, Self
+from typing import Any, Final, Literal, Self
 
 import cv2
 
 from ocrbatch.config import JobConfig
 from ocrbatch.detection.detector import Detector
 from ocrbatch.documents.versions import versions
-from ocrbatch.engines.registry import choose, identity, load
+from ocrbatch.engines.registry import RUNTIMES, choose, identity, load
 from ocrbatch.geometry import whole
 from ocrbatch.models.registry import resolve
 from ocrbatch.models.weights import Weights
-from ocrbatch.recognition.preprocess import scaled, strip
+from ocrbatch.recognition.preprocess import crop, scaled
 from ocrbatch.recognition.recognizer import Fill, Recognizer
 from ocrbatch.records import Line, Pixels, Region
 from ocrbatch.storage import Storage
+
+Part = Literal["detection", "recognition"]
+
+PARTS: Final[dict[str, tuple[Part, ...]]] = {
+    "ocr": ("detection", "recognition"),
+    "detect": ("detection",),
+    "recognize": ("recognition",),
+}
+"""The parts, each a section of the config with a model, that a task needs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Detected:
+    """A page between detection and recognition.
+
+    regions: in reading order. crops: of each region what recognition needs of the page, (48, w, 3) uint8 BGR; none for
+    the task detect.
+    """
+
+    regions: Sequence[Region]
+    crops: Sequence[Pixels]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,50 +77,55 @@ class Reader:
         threads: CPU threads that this worker was given, OpenCV included; None for as many as the process may run on.
         Raises ModelError and MissingExtraError.
         """
-        choice = choose(config.engine, threads)
+        choice = choose(config.engine, threads, config.recognition.batch_pixels)
         if threads is not None:  # OpenCV otherwise starts a thread a core in every worker
             cv2.setNumThreads(threads)
         detector = recognizer = None
-        if detection and config.task != "recognize":
-            detector = Detector(load(choice, weights(config, "detection")), config.detection)
-        if recognition and config.task != "detect":
+        if detection and "detection" in PARTS[config.task]:
+            found = weights(config, "detection")
+            detector = Detector(load(choice, found), config.detection, found.max_candidates)
+        if recognition and "recognition" in PARTS[config.task]:
             found = weights(config, "recognition")
             recognizer = Recognizer(load(choice, found), found.characters, config.recognition)
         return cls(config, detector, recognizer)
 
     @property
     def fill(self) -> Fill:
-        """How well the recognition batches so far were filled."""
+        """How well the recognition batches of this reader's life were filled; take two and subtract for a while."""
         return self._recognizer.fill if self._recognizer else Fill()
 
-    def detect(self, images: Sequence[Pixels]) -> list[list[Region]]:
-        """Regions of pages, each (H, W, 3) uint8 RGB, in reading order; for the task recognize, the whole image."""
+    def read(self, images: Sequence[Pixels]) -> list[Reading]:
+        """Reads pages, each (H, W, 3) uint8 RGB, together. Raises RuntimeError when an engine fails."""
+        return self.recognize(self.detect(images))
+
+    def detect(self, images: Sequence[Pixels]) -> list[Detected]:
+        """Finds and cuts out the lines of pages, each (H, W, 3) uint8 RGB; for the task recognize, the whole image.
+
+        Raises RuntimeError when the engine fails.
+        """
         if self._config.task == "recognize":
-            return [[Region(whole(image), 1.0)] for image in images]
+            return [Detected((Region(whole(image), 1.0),), (scaled(image),)) for image in images]
         assert self._detector is not None, "this reader was loaded without detection"
-        return self._detector.detect(images)
-
-    def strips(self, image: Pixels, regions: Sequence[Region]) -> list[Pixels]:
-        """A strip for each region of a page, (48, w, 3) uint8 BGR: all that recognition needs. For detect, none."""
-        match self._config.task:
-            case "detect":
-                return []
-            case "recognize":
-                return [scaled(image) for _ in regions]
-            case "ocr":
-                return [strip(image, region.polygon) for region in regions]
-
-    def recognize(self, strips: Sequence[Pixels]) -> list[tuple[str, float]]:
-        """Text and score of each strip; strips of many pages together fill batches better."""
-        if not strips:
-            return []
-        assert self._recognizer is not None, "this reader was loaded without recognition"
-        return self._recognizer.recognize(strips)
-
-    def assemble(self, regions: Sequence[Region], texts: Sequence[tuple[str, float]]) -> Reading:
-        """Joins a page's regions with what `recognize` gave for its strips."""
+        pages = zip(images, self._detector.detect(images), strict=True)
         if self._config.task == "detect":
-            return Reading(tuple(Line("", 0.0, region.polygon, region.score) for region in regions))
+            return [Detected(regions, ()) for _, regions in pages]
+        return [Detected(regions, [crop(image, region.polygon) for region in regions]) for image, regions in pages]
+
+    def recognize(self, pages: Sequence[Detected]) -> list[Reading]:
+        """Reads the crops of pages; those of many pages together fill batches better.
+
+        Raises RuntimeError when the engine fails.
+        """
+        if self._config.task == "detect":
+            return [Reading(tuple(Line("", 0.0, r.polygon, r.score) for r in page.regions)) for page in pages]
+        crops = [image for page in pages for image in page.crops]
+        if not crops:
+            return [Reading(()) for _ in pages]
+        assert self._recognizer is not None, "this reader was loaded without recognition"
+        texts = iter(self._recognizer.recognize(crops))
+        return [self._reading(page.regions, list(islice(texts, len(page.crops)))) for page in pages]
+
+    def _reading(self, regions: Sequence[Region], texts: Sequence[tuple[str, float]]) -> Reading:
         lines = [
             Line(text, score, region.polygon, region.score)
             for region, (text, score) in zip(regions, texts, strict=True)
@@ -109,36 +135,36 @@ class Reader:
             tuple(line for line in lines if line.score >= thresh), tuple(line for line in lines if line.score < thresh)
         )
 
-    def read(self, images: Sequence[Pixels]) -> list[Reading]:
-        """Reads pages, each (H, W, 3) uint8 RGB, together. Raises RuntimeError when an engine fails."""
-        pages = self.detect(images)
-        strips = [self.strips(image, regions) for image, regions in zip(images, pages, strict=True)]
-        texts = iter(self.recognize([strip for page in strips for strip in page]))
-        return [
-            self.assemble(regions, list(islice(texts, len(page)))) for regions, page in zip(pages, strips, strict=True)
-        ]
 
+def weights(config: JobConfig, part: Part) -> Weights:
+    """The weights of a part, checked, in a format that the engine reads; loads nothing.
 
-def weights(config: JobConfig, part: Literal["detection", "recognition"]) -> Weights:
-    """The weights that a section of the config names; object storage is read with the input's credentials."""
+    Object storage is read with the input's credentials. Raises ModelError, MissingExtraError and UsageError.
+    """
     section = getattr(config, part)
-    return resolve(section.model_name, section.model_dir, Storage(config.input.storage))
+    formats = RUNTIMES[choose(config.engine).name].formats
+    return resolve(section.model_name, section.model_dir, Storage(config.input.storage), formats=formats)
+
+
+def models_of(config: JobConfig) -> list[str]:
+    """Names of the weights that the task uses: of a model_dir what its own config says, else the folder's name."""
+    return [weights(config, part).name for part in PARTS[config.task]]
 
 
 def resolved(config: JobConfig) -> dict[str, Any]:
     """All that can change a result and isn't in the config, for `ocrbatch.config.fingerprint`; loads no model.
 
-    The engine's build and precision, the weights' SHA-256, and the versions of what decodes and shapes pixels.
+    The engine's build and precision, the weights and what their own config says, and the versions of what decodes and
+    shapes pixels; on a GPU the lines in one call, too, by whose number it picks its kernels.
     """
-    needed: dict[str, tuple[Literal["detection", "recognition"], ...]] = {
-        "ocr": ("detection", "recognition"),
-        "detect": ("detection",),
-        "recognize": ("recognition",),
-    }
-    return {
-        "engine": identity(choose(config.engine)),
-        "weights": {part: weights(config, part).sha256 for part in needed[config.task]},
+    choice = choose(config.engine)
+    found: dict[str, Any] = {
+        "engine": identity(choice),
+        "weights": {part: weights(config, part).digest for part in PARTS[config.task]},
         "decoders": versions(),
         "cv2": cv2.__version__,
         "pyclipper": metadata.version("pyclipper"),
     }
+    if choice.options.device == "gpu" and "recognition" in PARTS[config.task]:
+        found["batch_pixels"] = config.recognition.batch_pixels
+    return found

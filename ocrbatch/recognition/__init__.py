@@ -1,1 +1,1 @@
-"""Text recognition: strips (line images of one height) in, texts and scores out."""
+"""Text recognition: crops (line images of one height) in, texts and scores out."""

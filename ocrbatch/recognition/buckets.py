@@ -1,7 +1,7 @@
-"""Which strips go through the model together, and how wide the batch is.
+"""Which crops go through the model together, and how wide the batch is.
 
-Invariant: a strip's bucket follows from its own width alone, so its neighbours never change its pixels; every strip is
-in exactly one batch; the shapes that an engine meets are few: each width of WIDTHS with powers of two of rows.
+Invariant: a crop's bucket follows from its own width alone, so its neighbours never change its pixels; every crop is in
+exactly one batch; the widths that an engine meets are those of WIDTHS.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ import bisect
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
+
+from ocrbatch.engines.base import rows_of
 
 # Pixels. An engine may compile a model for each (OpenVINO: 0.15 s and 31-40 MB), so there are few; steps are fine where
 # lines are narrow, as most are. On receipts 7.4% of the pixels are padding; steps of 32 throughout would give 5.3%,
@@ -22,40 +24,27 @@ WIDTHS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Strips of one bucket. width: of the bucket, in pixels; members: places in the list of strips, ascending."""
+    """Crops of one bucket. width: of the bucket, in pixels; members: places in the list of crops, ascending."""
 
     width: int
     members: tuple[int, ...]
 
 
 def bucket(width: int) -> int:
-    """The narrowest bucket that holds a strip of this width, 1 to 3200 px. Raises ValueError for a wider one."""
+    """The narrowest bucket that holds a crop of this width, 1 to 3200 px. Raises ValueError for a wider one."""
     place = bisect.bisect_left(WIDTHS, width)
     if place == len(WIDTHS):
-        raise ValueError(f"a strip of {width} px is wider than the widest bucket, {WIDTHS[-1]} px")
+        raise ValueError(f"a crop of {width} px is wider than the widest bucket, {WIDTHS[-1]} px")
     return WIDTHS[place]
 
 
 def batches(widths: Sequence[int], batch_pixels: int) -> list[Batch]:
-    """Groups strips of these widths by bucket, narrow ones first.
-
-    A full batch has the most rows, a power of two, whose total width is within `batch_pixels`, and at least one; what
-    remains of a bucket is cut into smaller powers of two.
-    """
+    """Groups crops of these widths by bucket, narrow ones first; see `rows_of` for the size of a full batch."""
     by_bucket: dict[int, list[int]] = {}
     for place, width in enumerate(widths):
         by_bucket.setdefault(bucket(width), []).append(place)
     planned = []
     for width in sorted(by_bucket):
-        members, start = by_bucket[width], 0
-        most = max(1, batch_pixels // width)
-        while start < len(members):
-            rows = _power_of_two(min(most, len(members) - start))
-            planned.append(Batch(width, tuple(members[start : start + rows])))
-            start += rows
+        members, rows = by_bucket[width], rows_of(width, batch_pixels)
+        planned += [Batch(width, tuple(members[k : k + rows])) for k in range(0, len(members), rows)]
     return planned
-
-
-def _power_of_two(most: int) -> int:
-    """The largest one that is at most `most`."""
-    return 1 << (most.bit_length() - 1)

@@ -1,6 +1,6 @@
-"""The text recognizer: batches of strips, the engine, decoding.
+"""The text recognizer: batches of crops, the engine, decoding.
 
-Invariant: a strip's text and score don't depend on the strips beside it, their number or their order.
+Invariant: a crop's text and score don't depend on the crops beside it, their number or their order.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from ocrbatch.config import RecognitionConfig
 from ocrbatch.engines.base import Engine
+from ocrbatch.models.weights import LINE_HEIGHT
 from ocrbatch.recognition.buckets import Batch, batches
 from ocrbatch.recognition.ctc import decode
-from ocrbatch.recognition.preprocess import HEIGHT
 from ocrbatch.records import Pixels
 
 # PaddleX pads with zeros after normalisation, mid-grey: 127.5. Against its text on receipts 127 agrees in 99.48% of the
@@ -26,14 +26,16 @@ PADDING: Final = 127
 
 @dataclass(frozen=True, slots=True)
 class Fill:
-    """How well batches were filled, in columns of pixels. `update` and `merge` it; ratios come at the end."""
+    """How well batches were filled, in columns of pixels, without the rows that a GPU's calls are filled up with."""
 
     useful: int = 0
     total: int = 0
 
-    def merge(self, other: Fill) -> Fill:
-        """Both together."""
+    def __add__(self, other: Fill) -> Fill:
         return Fill(self.useful + other.useful, self.total + other.total)
+
+    def __sub__(self, other: Fill) -> Fill:
+        return Fill(self.useful - other.useful, self.total - other.total)
 
     @property
     def padding_ratio(self) -> float:
@@ -50,26 +52,26 @@ class Recognizer:
         self._config = config
         self.fill = Fill()
 
-    def recognize(self, strips: Sequence[Pixels]) -> list[tuple[str, float]]:
-        """Reads strips, each (48, w, 3) uint8 BGR, of any number of pages: text and score of each, in the order given.
+    def recognize(self, crops: Sequence[Pixels]) -> list[tuple[str, float]]:
+        """Reads crops, each (48, w, 3) uint8 BGR, of any number of pages: text and score of each, in the order given.
 
         The score is the mean probability of the characters, 0 to 1. Raises RuntimeError when the engine fails.
         """
-        read: list[tuple[str, float]] = [("", 0.0)] * len(strips)
-        widths = [strip.shape[1] for strip in strips]
+        read: list[tuple[str, float]] = [("", 0.0)] * len(crops)
+        widths = [crop.shape[1] for crop in crops]
         for batch in batches(widths, self._config.batch_pixels):
-            classes, probabilities = self._engine.run(padded(strips, batch))
+            classes, probabilities = self._engine.run(padded(crops, batch))
             lines = decode(np.asarray(classes, np.int32), np.asarray(probabilities, np.float32), self._characters)
             for member, line in zip(batch.members, lines, strict=True):
                 read[member] = line
             useful = sum(widths[member] for member in batch.members)
-            self.fill = self.fill.merge(Fill(useful, batch.width * len(batch.members)))
+            self.fill += Fill(useful, batch.width * len(batch.members))
         return read
 
 
-def padded(strips: Sequence[Pixels], batch: Batch) -> NDArray[np.uint8]:
-    """The strips of a batch at its width, filled up with grey on the right: (B, 48, width, 3) uint8."""
-    pixels = np.full((len(batch.members), HEIGHT, batch.width, 3), PADDING, np.uint8)
+def padded(crops: Sequence[Pixels], batch: Batch) -> NDArray[np.uint8]:
+    """The crops of a batch at its width, filled up with grey on the right: (B, 48, width, 3) uint8."""
+    pixels = np.full((len(batch.members), LINE_HEIGHT, batch.width, 3), PADDING, np.uint8)
     for row, member in zip(pixels, batch.members, strict=True):
-        row[:, : strips[member].shape[1]] = strips[member]
+        row[:, : crops[member].shape[1]] = crops[member]
     return pixels

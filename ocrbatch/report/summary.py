@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
-from ocrbatch.errors import FAILURE_CODES
 from ocrbatch.report.progress import duration
 
 LABEL: Final = 14  # width of the names on the left
-QUERY: Final = "SELECT parse_filename(uri), page_index, text FROM '{}/pages/**/*.parquet' LIMIT 5"
+# The folder is opened by pyarrow: in SQL it would be a glob, in which [, * and ? of its name mean something else.
+QUERY: Final = (
+    'import duckdb, pyarrow.dataset as ds; pages = ds.dataset({}, partitioning="hive"); '
+    'duckdb.sql("SELECT parse_filename(uri), page_index, text FROM pages LIMIT 5").show()'
+)
 EXAMPLES: Final = 1  # failures of each code that the report shows
 
 
@@ -21,8 +25,9 @@ class RunReport:
     """One run. Counts of pages and failures are of this run; `open_failures` and `missing` of everything it was asked
     for.
 
-    outcome: done, nothing_left, interrupted or stopped; stopped_with: the exit code of the last two. stale: the output
-    holds rows of another fingerprint. seconds: by phase.
+    outcome: done, nothing_left, interrupted or stopped; stopped_with: the exit code of the last two. retryable: of the
+    failures, how many the same command tries again. tried: how often those were tried that may pass, but that it
+    doesn't try again; 0 where there are none. stale: the output holds rows of another fingerprint. seconds: by phase.
     """
 
     run_id: str
@@ -38,6 +43,8 @@ class RunReport:
     blank_pages: int = 0
     failures: dict[str, int] = field(default_factory=dict)
     examples: list[dict[str, Any]] = field(default_factory=list)
+    retryable: int = 0
+    tried: int = 0
     open_failures: int = 0
     missing: int = 0
     stale: bool = False
@@ -50,7 +57,7 @@ class RunReport:
     seconds: dict[str, float] = field(default_factory=dict)
 
     def count(self, pages: int, lines: int, blank: int, failures: tuple[dict[str, Any], ...]) -> None:
-        """Adds what one write task did."""
+        """Adds what one write task did. failures: as `stages.write` gives them: a row's fields, and `again`."""
         self.pages += pages
         self.lines += lines
         self.blank_pages += blank
@@ -59,6 +66,10 @@ class RunReport:
             counts[failure["code"]] += 1
             if counts[failure["code"]] <= EXAMPLES:
                 self.examples.append(failure)
+            if failure["again"]:
+                self.retryable += 1
+            elif failure["retryable"]:
+                self.tried = max(self.tried, failure["attempt"])
         self.failures = dict(counts)
 
     @property
@@ -123,14 +134,25 @@ class RunReport:
             yield "", "to read them anew, write to another output"
 
     def _next(self) -> Iterator[tuple[str, str]]:
-        if any(FAILURE_CODES[code].retryable for code in self.failures if code in FAILURE_CODES):
-            yield "Next", "some failures may pass: run the same command again to retry them"
-        elif self.open_failures:
-            yield "Next", "mend or replace these files (a changed file is read anew), or exclude them"
+        if self.retryable:
+            count = _count(self.retryable, "failure")
+            yield "Next", f"{count} may pass: run the same command again to retry"
+        if self.tried:
+            yield (
+                "Next",
+                f"what was tried {_count(self.tried, 'time')} is not tried again: if the cause has passed, run with "
+                f"--set pipeline.attempts={self.tried + 1}",
+            )
+        if self.open_failures and not self.retryable and not self.tried:
+            yield (
+                "Next",
+                "no run tries these again: mend or replace the files (a changed one is read anew), or exclude them;",
+            )
+            yield "", "those that failed for a passing reason are tried again once pipeline.attempts is raised"
         if self.pages or self.outcome == "nothing_left":
-            yield "Dataset", f"{self.output}/pages"
-            query = QUERY.format(self.output)
-            yield "Query it", f'python -c "import duckdb; duckdb.sql(\\"{query}\\").show()"'
+            pages = f"{self.output}/pages"
+            yield "Dataset", pages
+            yield "Query it", f"python -c {shlex.quote(QUERY.format(json.dumps(pages, ensure_ascii=False)))}"
 
 
 def _count(number: int, noun: str) -> str:

@@ -315,6 +315,7 @@ class Committer:
                 rows=merged.rows,
                 bytes=merged.bytes,
                 sha256=merged.sha256,
+                schema=merged.schema,
             )
 
         self._append(build)

@@ -31,13 +31,14 @@ class FailureState:
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """A part that readers see. `n` is the record that published it."""
+    """A part that readers see. `n` is the record that published it; schema: see `Part`."""
 
     n: int
     kind: Kind
     rows: int
     bytes: int
     sha256: str
+    schema: str
 
 
 class PageSet(Set[int]):
@@ -93,11 +94,12 @@ def _outline(part: Part) -> Part:
 class Ledger:
     """The state after the records 0 .. next-1; make one by `commit.read_ledger`.
 
-    held: document -> (page count if known, mask of the pages held); page_total: how many pages. failed: document ->
-    its open failures. failing: URI -> the etags that `failed` has of it. reopened: document -> the last attempt that
-    failed as a whole, where a later one did better. staged: shard -> path -> part (of its keys the first alone, which
-    orders merges: the rest are in `held` and `failed`). published: path -> part. unapplied: shard -> the number of its
-    last record and that record, where it is a PUBLISH. owners: epoch -> shard. opened: shard -> its last OPEN.
+    held: document -> (page count if known, mask of the pages held); page_total: how many pages. failed: document -> its
+    failures. failing: URI -> the etags that `failed` has of it; past: those documents in `failed` that have been
+    replaced since. reopened: document -> the last attempt that failed as a whole, where a later one did better. staged:
+    shard -> path -> part (of its keys the first alone, which orders merges: the rest are in `held` and `failed`).
+    published: path -> part. unapplied: shard -> the number of its last record and that record, where it is a PUBLISH.
+    owners: epoch -> shard. opened: shard -> its last OPEN.
     """
 
     next: int = 0
@@ -105,6 +107,7 @@ class Ledger:
     page_total: int = 0
     failed: dict[Key, dict[int | None, FailureState]] = field(default_factory=dict)
     failing: dict[str, set[str]] = field(default_factory=dict)
+    past: set[Key] = field(default_factory=set)
     reopened: dict[Key, int] = field(default_factory=dict)
     ignored_keys: set[Key] = field(default_factory=set)
     staged: dict[str, dict[str, Part]] = field(default_factory=dict)
@@ -123,10 +126,10 @@ class Ledger:
         return count, PageSet(mask)
 
     def failures(self, uri: str, etag: str) -> Mapping[int | None, FailureState]:
-        """The open failures by page index; None stands for the document.
+        """The failures of this version by page index; None stands for the document.
 
-        A page's failure is open until the page is held, a document's until one of its pages is held, or failed in a
-        later attempt: then it could be opened after all. Both are past once another version of the document is met.
+        A page's failure stands until the page is held, a document's until one of its pages is held, or failed in a
+        later attempt: then it could be opened after all.
         """
         return self.failed.get((uri, etag), _NO_FAILURES)
 
@@ -135,15 +138,19 @@ class Ledger:
         return (uri, etag) in self.ignored_keys
 
     def open_failures(self) -> Iterator[tuple[str, str, int | None, FailureState]]:
-        """(uri, etag, page index or None, state) of every open failure."""
-        for (uri, etag), pages in self.failed.items():
-            for index, state in pages.items():
-                yield uri, etag, index, state
+        """(uri, etag, page index or None, state) of the failures of each document's last version that was met.
+
+        Of a container, which has them where it could not be listed, they are past once a page of a member is held.
+        """
+        for key, pages in self.failed.items():
+            if key not in self.past:
+                for index, state in pages.items():
+                    yield *key, index, state
 
     @property
     def failure_total(self) -> int:
         """How many failures are open."""
-        return sum(map(len, self.failed.values()))
+        return sum(len(pages) for key, pages in self.failed.items() if key not in self.past)
 
     @property
     def settled(self) -> bool:
@@ -228,7 +235,9 @@ class Ledger:
             case Publish():
                 for path in record.replaces:
                     del self.staged[record.shard][path]
-                self.published[record.path] = Published(n, record.kind, record.rows, record.bytes, record.sha256)
+                self.published[record.path] = Published(
+                    n, record.kind, record.rows, record.bytes, record.sha256, record.schema
+                )
                 self.unapplied[record.shard] = n, record
             case Close():
                 self.unapplied.pop(record.shard, None)
@@ -236,14 +245,18 @@ class Ledger:
         self.next = n + 1
 
     def _hold(self, part: Part) -> None:
-        self.fingerprints.update(part.fingerprints)
+        if part.kind == "pages":
+            self.fingerprints.update(part.fingerprints)
         for document in part.pages:
-            self._supersede(document.key)
+            self._meet(document.key)
+            container, is_member, _ = document.uri.partition("!/")
+            if is_member:
+                self.past.update((container, etag) for etag in self.failing.get(container, ()))
             self.held[document.key] = document.page_count, self._mask(document.key) | _mask(document.pages)
             self.page_total += len(document.pages)
             self._close_failures(document.key, document.pages)
         for failed in part.failures:
-            self._supersede(failed.key)
+            self._meet(failed.key)
             self.failing.setdefault(failed.key[0], set()).add(failed.key[1])
             pages = self.failed.setdefault(failed.key, {})
             pages[failed.page_index] = FailureState(failed.attempt, failed.retryable, failed.code, failed.stage)
@@ -261,22 +274,18 @@ class Ledger:
         for index in indexes:
             pages.pop(index, None)
         if not pages:
-            self._forget_failures(key)
+            uri, etag = key
+            del self.failed[key]
+            self.failing[uri].remove(etag)
+            if not self.failing[uri]:
+                del self.failing[uri]
 
-    def _supersede(self, key: Key) -> None:
+    def _meet(self, key: Key) -> None:
+        # What is past is kept, and only not shown: which version is the last one is a guess where results come late,
+        # and a failure forgotten by mistake would leave its page without an end.
         uri, etag = key
-        for other in self.failing.get(uri, set()) - {etag}:
-            self._forget_failures((uri, other))
-        archive, is_member, _ = uri.partition("!/")
-        for other in tuple(self.failing.get(archive, ())) if is_member else ():
-            self._forget_failures((archive, other))  # it could not be listed; now it was
-
-    def _forget_failures(self, key: Key) -> None:
-        uri, etag = key
-        del self.failed[key]
-        self.failing[uri].discard(etag)
-        if not self.failing[uri]:
-            del self.failing[uri]
+        self.past.update((uri, other) for other in self.failing.get(uri, ()) if other != etag)
+        self.past.discard(key)
 
     def _mask(self, key: Key) -> int:
         return self.held.get(key, (None, 0))[1]

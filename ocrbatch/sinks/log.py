@@ -124,6 +124,7 @@ class Publish:
     rows: int
     bytes: int
     sha256: str
+    schema: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,10 +28,9 @@ from typing import IO, Final, cast
 import pyarrow as pa
 
 from ocrbatch.errors import DocumentError
-from ocrbatch.sources import ranges
 from ocrbatch.sources.members import Archive, Member, plain, printable
 from ocrbatch.sources.parquet_rows import ParquetRows
-from ocrbatch.storage import Entry, Storage, redact
+from ocrbatch.storage import Entry, Storage, open_file, redact
 
 # A compressed tar that unpacks to more than this is a bomb; scans of plain white reach about 100.
 _MAX_RATIO: Final = 300
@@ -58,7 +57,7 @@ BROKEN: Final = (
 
 def open_archive(entry: Entry, storage: Storage, bytes_column: str | None = None) -> Archive:
     """Opens the container, by its suffix. Raises StorageError, DocumentError or one of BROKEN."""
-    file = ranges.open_file(entry, storage)
+    file = open_file(entry, storage)
     kind = entry.uri.lower()
     try:
         if kind.endswith(".zip"):

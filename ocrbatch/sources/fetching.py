@@ -13,6 +13,7 @@ import uuid
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Final
 
@@ -20,28 +21,40 @@ from ocrbatch.config import DocumentsConfig
 from ocrbatch.errors import AccessDeniedError, DocumentError, NotFoundError, StorageError
 from ocrbatch.records import Document
 from ocrbatch.sources import archives, members
-from ocrbatch.storage import Storage, redact, require_version
+from ocrbatch.storage import Storage, local_path, redact, require_version
 
 _CHUNK_BYTES: Final = 1 << 20
 _OPEN_ARCHIVES: Final = 2
+
+
+@dataclass(frozen=True, slots=True)
+class LocalFile:
+    """A document on this disk. is_copy: whether it was made for the one who asked, who then has to `discard` it."""
+
+    path: Path
+    is_copy: bool
+
+    def discard(self) -> None:
+        """Deletes the copy; an original stays."""
+        if self.is_copy:
+            self.path.unlink(missing_ok=True)
 
 
 @contextmanager
 def fetched(
     document: Document, storage: Storage, folder: Path, limits: DocumentsConfig, bytes_column: str | None = None
 ) -> Iterator[Path]:
-    """`fetch` for the length of a `with`: a copy is deleted at its end, the original stays."""
-    path = fetch(document, storage, folder, limits, bytes_column)
+    """`fetch` for the length of a `with`: the path; a copy is discarded at its end."""
+    file = fetch(document, storage, folder, limits, bytes_column)
     try:
-        yield path
+        yield file.path
     finally:
-        if path.parent == folder and path.name.startswith("fetched-"):
-            path.unlink(missing_ok=True)
+        file.discard()
 
 
 def fetch(
     document: Document, storage: Storage, folder: Path, limits: DocumentsConfig, bytes_column: str | None = None
-) -> Path:
+) -> LocalFile:
     """A local file with the document's bytes: the original where it is on this disk, else a new file in `folder`.
 
     A member of an archive is read straight out of it, by ranges; the two archives that were used last stay open, so
@@ -63,8 +76,11 @@ def fetch(
 
 def _fetch(
     document: Document, storage: Storage, target: Path, limits: DocumentsConfig, bytes_column: str | None
-) -> Path:
+) -> LocalFile:
+    local = local_path(document.uri)
     archive, member = members.split_member(document.uri)
+    if member is not None and local is not None and local.is_file():  # in a folder that is called `scans.zip!`
+        archive, member = document.uri, None
     is_member = member is not None and document.etag
     if members.is_container(archive) and not is_member:
         raise _unlisted(document, archive, storage, bytes_column)
@@ -72,11 +88,11 @@ def _fetch(
         raise _too_large(document, document.size, limits)
     if is_member:
         _extract(document, archive, storage, target, limits)
-    elif (local := storage.is_local(document.uri)) is not None:
+    elif local is not None:
         return _original(document, local, storage, limits)
     else:
         storage.fetch(document.uri, target, limits.max_bytes, limits.fetch_timeout, document.etag)
-    return target
+    return LocalFile(target, is_copy=True)
 
 
 def _failure(document: Document, error: StorageError) -> DocumentError:
@@ -94,7 +110,7 @@ def _too_large(document: Document, size: int, limits: DocumentsConfig) -> Docume
     )
 
 
-def _original(document: Document, path: Path, storage: Storage, limits: DocumentsConfig) -> Path:
+def _original(document: Document, path: Path, storage: Storage, limits: DocumentsConfig) -> LocalFile:
     try:
         size = path.stat().st_size
     except (FileNotFoundError, NotADirectoryError) as error:
@@ -112,7 +128,7 @@ def _original(document: Document, path: Path, storage: Storage, limits: Document
     if size > limits.max_bytes:
         raise _too_large(document, size, limits)
     require_version(document.uri, storage.stat(document.uri).etag, document.etag)
-    return path
+    return LocalFile(path, is_copy=False)
 
 
 def _unlisted(document: Document, archive: str, storage: Storage, bytes_column: str | None) -> DocumentError:
@@ -163,15 +179,6 @@ def _opened(uri: str, etag: str, storage: Storage) -> _Opened:
     for old in out:
         old.close()
     return found
-
-
-def close_archives() -> None:
-    """Closes what stays open between calls."""
-    with _cache_lock:
-        out = list(_cache.values())
-        _cache.clear()
-    for old in out:
-        old.close()
 
 
 def _extract(document: Document, uri: str, storage: Storage, target: Path, limits: DocumentsConfig) -> None:

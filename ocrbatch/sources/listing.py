@@ -7,7 +7,7 @@ two URIs lead to comes once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -16,7 +16,7 @@ from ocrbatch.errors import AccessDeniedError, DocumentError, NotFoundError, Usa
 from ocrbatch.records import Document
 from ocrbatch.sources import archives, members
 from ocrbatch.sources.patterns import Filter, compile_glob, split_glob
-from ocrbatch.storage import Entry, Storage, redact
+from ocrbatch.storage import Entry, Storage, local_path, redact
 from ocrbatch.storage.uris import has_magic, local_uri
 
 _CHECK = "Check the spelling; a folder in a bucket exists only as long as something is in it."
@@ -33,8 +33,8 @@ class _Place:
     member: str | None
 
 
-def documents(config: InputConfig, storage: Storage) -> Iterator[Document]:
-    """The documents that `config.uris` name, in the order given, each folder's sorted by URI; a generator.
+def documents(config: InputConfig, storage: Storage) -> Generator[Document]:
+    """The documents that `config.uris` name, in the order given, each folder's as the storage lists it; a generator.
 
     A URI is a file, a folder (all below it), an archive, a member of an archive (`a.zip!/b.png`), or a glob, which
     stands for the files and folders that a shell would put in its place (`**` for any number of folders; names with a
@@ -56,7 +56,7 @@ def documents(config: InputConfig, storage: Storage) -> Iterator[Document]:
     return once(found) if _overlap(places) else found
 
 
-def once(found: Iterable[Document]) -> Iterator[Document]:
+def once(found: Iterable[Document]) -> Generator[Document]:
     """The documents without those whose URI came before."""
     seen: set[str] = set()
     for document in found:
@@ -67,13 +67,13 @@ def once(found: Iterable[Document]) -> Iterator[Document]:
 
 def absolute(uri: str, storage: Storage) -> str:
     """The URI as rows carry it: the absolute path of what is on this disk, links not resolved; any other as it is."""
-    path = storage.is_local(uri)
+    path = local_path(uri)
     return uri if path is None else local_uri(str(path))
 
 
 def is_folder(uri: str, storage: Storage) -> bool:
     """Whether the URI names a folder of this disk, or says by its last slash that it means a folder."""
-    path = storage.is_local(uri)
+    path = local_path(uri)
     return uri.endswith("/") or (path is not None and path.is_dir())
 
 
@@ -96,13 +96,16 @@ def expand(entry: Entry, config: InputConfig, storage: Storage) -> Iterator[Docu
         yield Document(f"{uri}!/{member.name}", f"{entry.etag}-{member.place}", member.size, entry.mtime)
 
 
-def refuse_secrets(uri: str) -> None:
-    """Raises UsageError for a user part, or an http query: they may hold credentials, and a URI is in every row."""
+def refuse_secrets(uri: str, name: str = "the input") -> None:
+    """Raises UsageError for a user part, or an http query: they may hold credentials, and URIs are written down.
+
+    name: what the URI is, in the message's words.
+    """
     head, query, _ = uri.partition("?")  # elsewhere than in http a question mark is a glob's
     if redact(head) != head or (query and head.lower().startswith(("http://", "https://"))):
         raise UsageError(
-            f"the input {redact(uri)} has a query or a user part, which may hold credentials and would be in every row",
-            "Give a plain URL, and credentials by input.storage.",
+            f"{name} {redact(uri)} has a query or a user part, which may hold credentials and would be written down",
+            "Give a plain URL, and credentials by the storage section of that side, or by the environment.",
         )
 
 
@@ -111,7 +114,7 @@ def _place(given: str, storage: Storage) -> _Place:
         raise UsageError("an input is empty", "Name a file, a folder or a bucket.")
     refuse_secrets(given)
     uri, member = members.split_member(given)
-    path = storage.is_local(uri)
+    path = local_path(uri)
     plain = uri if path is None else str(path)
     is_glob = has_magic(uri) and not (path.exists() if path is not None else storage.exists(uri))
     root = plain
@@ -134,7 +137,7 @@ def _below(place: _Place, config: InputConfig, storage: Storage, keep: Filter) -
     try:
         for entry in storage.list(place.uri):
             any_file = True
-            path = str(storage.is_local(entry.uri) or entry.uri)
+            path = str(local_path(entry.uri) or entry.uri)
             relative = path.removeprefix(place.root) if path.startswith(place.root) else path.rsplit("/", 1)[-1]
             if keep.drops(relative):  # an archive that is left out needn't be opened
                 any_match = True
@@ -152,7 +155,7 @@ def _below(place: _Place, config: InputConfig, storage: Storage, keep: Filter) -
         raise UsageError(f"the input {redact(place.given)} matches no member", _CHECK)
     if not any_file and place.is_glob:
         raise UsageError(f"the input {redact(place.given)} matches no file", _CHECK)
-    local = storage.is_local(place.uri)
+    local = local_path(place.uri)
     if not any_file and (local is None or not local.is_dir()):
         raise UsageError(f"the input {redact(place.given)} does not exist", _CHECK)
 

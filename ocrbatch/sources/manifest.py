@@ -2,8 +2,8 @@
 rows.
 
 Invariant: each row of the manifest ends as documents, or as an error that names the row; a row whose object is missing
-becomes a document with an empty etag, and so a failure. The manifest is read whole, once, so it may change or go while
-the job runs.
+becomes a document with an empty etag, and so a failure. The manifest is read whole before the first document is given,
+so it may change or go meanwhile.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import io
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -39,11 +39,11 @@ _BLOCK: Final = 16 << 20  # bytes; one row must fit
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """documents: in the manifest's order, to be read once. extra: the pass-through columns, keys of each
-    Document.extra.
+    """documents: in the manifest's order, to be read once; closing it ends the threads that look the objects up. extra:
+    the pass-through columns, keys of each Document.extra.
     """
 
-    documents: Iterator[Document]
+    documents: Generator[Document]
     extra: list[pa.Field]
 
 
@@ -61,12 +61,14 @@ def read(config: InputConfig, storage: Storage) -> Manifest:
     path; below a folder's row, with the path below that folder. The same document again, with equal columns, is passed
     over.
 
-    Raises UsageError: no such file or an unknown suffix, a file that can't be parsed, no column `config.uri_column` or
-    one that isn't text, a column with the name of one of the output's, an empty URI, a document named twice with
-    different columns; the last two while the documents are read. Raises StorageError when storage fails.
+    Raises UsageError: no such file, a user part or query in its URL, an unknown suffix, a file that can't be parsed, no
+    column `config.uri_column` or one that isn't text, a column with the name of one of the output's, an empty URI, a
+    document named twice with different columns; the last two while the documents are read. Raises StorageError when
+    storage fails.
     """
     if not config.manifest:
         raise UsageError("no manifest was given", "Name it by input.manifest.")
+    listing.refuse_secrets(config.manifest, "the manifest")
     name = redact(config.manifest)
     try:
         body = storage.read(config.manifest)
@@ -145,18 +147,21 @@ def _rows(table: pa.Table, extra: list[pa.Field], uri_column: str, folder: str) 
             uri = (row.pop(uri_column) or "").strip()
             if not uri:
                 raise UsageError(f"row {number} of the manifest has no URI", "Fill it in, or take the row out.")
+            if "://" not in uri and not uri.startswith("/"):
+                uri = folder + uri
             listing.refuse_secrets(uri)
-            yield uri if "://" in uri or uri.startswith("/") else folder + uri, row
+            yield uri, row
 
 
-def _documents(table: pa.Table, extra: list[pa.Field], config: InputConfig, storage: Storage) -> Iterator[Document]:
+def _documents(table: pa.Table, extra: list[pa.Field], config: InputConfig, storage: Storage) -> Generator[Document]:
     manifest = listing.absolute(config.manifest or "", storage)
     folder = manifest[: manifest.rfind("/") + 1]
     keep = Filter.of(config.include, config.exclude)
     resolver = _Resolver(config, storage, keep, folder)
     rows = _rows(table, extra, config.uri_column, folder)
     seen: dict[str, bytes] = {}
-    with ThreadPoolExecutor(_THREADS) as pool:
+    pool = ThreadPoolExecutor(_THREADS)
+    try:
         while chunk := list(islice(rows, _CHUNK_ROWS)):
             entries = pool.map(resolver.look, [uri for uri, _ in chunk])
             for (uri, values), entry in zip(chunk, entries, strict=True):
@@ -168,6 +173,8 @@ def _documents(table: pa.Table, extra: list[pa.Field], config: InputConfig, stor
                     elif before != digest:
                         message = f"the manifest names {redact(document.uri)} twice, with different other columns"
                         raise UsageError(message, "Leave one of the two rows.")
+    finally:
+        pool.shutdown(cancel_futures=True)  # who stops reading early doesn't wait for the rest of the look-ups
 
 
 def _digest(values: Mapping[str, Any]) -> bytes:

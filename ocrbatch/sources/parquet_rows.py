@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from ocrbatch.errors import DocumentError
 from ocrbatch.sources.members import Member, printable
-from ocrbatch.sources.ranges import BLOCK_BYTES
+from ocrbatch.storage.ranges import BLOCK_BYTES
 
 _NAME_COLUMNS: Final = ("path", "name", "filename", "file_name", "uri", "url", "id")
 

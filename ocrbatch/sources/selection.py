@@ -95,17 +95,22 @@ def decide(
     read of a document with that many pages; all of them unless `documents.pages` selects some.
 
     A failure that can't pass, or was tried often enough, stands: its page counts as done; if it is the whole
-    document's, the document is left out. A page that is held has no open failure.
+    document's, the document is left out. A page that is held, or not wanted any more, has no failure.
     """
     if state.ignored(document.uri, document.etag):
         return Decision("ignored")
     count, held = state.pages_held(document.uri, document.etag)
-    failures = {i: f for i, f in state.failures(document.uri, document.etag).items() if i is None or i not in held}
+    pages = None if count is None else wanted(count)
+    failures = {
+        i: f
+        for i, f in state.failures(document.uri, document.etag).items()
+        if i is None or (i not in held and (pages is None or i in pages))
+    }
     again = {i: f.attempt for i, f in failures.items() if f.retryable and f.attempt < attempts}
     stands = {i for i in failures if i not in again}
     done = set(held) | {i for i in stands if i is not None}
     # Where nothing of it is wanted any more, what is held is enough; where nothing ever was, the document failed.
-    if count is not None and done.issuperset(pages := wanted(count)) and (pages or None not in failures):
+    if pages is not None and done.issuperset(pages) and (pages or None not in failures):
         # All pages have their end, so a failure of the whole document (a worker that died, say) is past.
         stays = len(stands - {None})
         return Decision("failed" if stays else "complete", stays=stays, held=len(held))

@@ -15,7 +15,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from ocrbatch.errors import FAILURE_CODES, DocumentError, OcrBatchError
-from ocrbatch.schema import MANIFEST, TIMESTAMP
+from ocrbatch.schema import TIMESTAMP
 
 log = logging.getLogger(__name__)
 
@@ -74,12 +74,15 @@ def failure_row(error: DocumentError) -> dict[str, Any]:
     }
 
 
-def stop_row(error: Exception) -> pa.Table:
-    """The one row of ROW that ends the run. Its failure says why, and what to do."""
-    remedy = error.remedy if isinstance(error, OcrBatchError) else "If it stays, report it with this message."
-    message = str(error) if isinstance(error, OcrBatchError) else f"{type(error).__name__}: {error}"
-    reason = {"code": "", "stage": "", "message": message[:MAX_MESSAGE], "remedy": remedy, "retryable": True}
-    row = dict.fromkeys(ROW.names) | {"uri": "", "etag": "", "outcome": STOP, "failure": reason}
+def stop_reason(error: OcrBatchError) -> dict[str, Any]:
+    """Why the run can't go on, as a value of FAILURE_TYPE. Its code is the exit code."""
+    message = str(error)[:MAX_MESSAGE]
+    return {"code": str(error.exit_code), "stage": "", "message": message, "remedy": error.remedy, "retryable": True}
+
+
+def stop_row(error: OcrBatchError) -> pa.Table:
+    """The one row of ROW that ends the run."""
+    row = dict.fromkeys(ROW.names) | {"uri": "", "etag": "", "outcome": STOP, "failure": stop_reason(error)}
     return pa.Table.from_pylist([row], schema=ROW)
 
 
@@ -145,8 +148,8 @@ class PageStage:
     code: str
     """The failure code of a page whose `work` raises."""
 
-    def work(self, table: pa.Table, rows: Sequence[int]) -> Sequence[dict[str, Any]]:
-        """Values of `payload` for these rows of the table."""
+    def work(self, table: pa.Table, rows: Sequence[int]) -> Sequence[dict[str, Any] | DocumentError]:
+        """Values of `payload` for these rows of the table, or what is wrong with a page."""
         raise NotImplementedError
 
     def __call__(self, table: pa.Table) -> pa.Table:
@@ -159,8 +162,8 @@ class PageStage:
         try:
             results = guarded(rows, lambda some: self.work(table, some), self.code)
         except OcrBatchError as error:
-            stop = stop_row(error).to_pylist()[0]
-            outcomes[rows[0]], failures[rows[0]] = STOP, stop["failure"]
+            for row in rows:
+                outcomes[row], failures[row] = STOP, stop_reason(error)
             results, rows = [], []
         values: list[dict[str, Any]] = [{} for _ in outcomes]
         for row, result in zip(rows, results, strict=True):
@@ -183,5 +186,4 @@ class PageStage:
 
 def carried(table: pa.Table) -> list[str]:
     """Names of the manifest's columns that go along with every page."""
-    names = [name for name in MANIFEST.names if name in ("uri", "etag", "mtime", "attempt")]
-    return [*names, "extra"] if "extra" in table.column_names else names
+    return [name for name in ("uri", "etag", "mtime", "attempt", "extra") if name in table.column_names]

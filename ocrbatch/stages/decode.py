@@ -10,7 +10,6 @@ import hashlib
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
 from typing import Any, Final
 
 import pyarrow as pa
@@ -20,13 +19,14 @@ from ocrbatch.config import JobConfig
 from ocrbatch.documents.pages import iter_pages, parse_pages
 from ocrbatch.documents.passwords import candidates
 from ocrbatch.documents.sandbox import Sandbox
-from ocrbatch.errors import DocumentError, OcrBatchError, StorageError
+from ocrbatch.errors import DocumentError, OcrBatchError
 from ocrbatch.records import Page, Pixels
-from ocrbatch.sources.fetching import fetch
+from ocrbatch.sources.fetching import LocalFile, fetch
 from ocrbatch.sources.patterns import named_otherwise
 from ocrbatch.sources.scratch import Scratch
 from ocrbatch.sources.selection import Work, read_manifest
 from ocrbatch.stages.base import FAILURE, IGNORED, PAGE, ROW, binary_column, carried, failure_row, stop_row
+from ocrbatch.stages.identity import check_decoders
 from ocrbatch.storage import Storage
 
 PLACE: Final = pa.schema([("manifest", pa.string()), ("row_group", pa.int32())])
@@ -39,9 +39,12 @@ NO_DOCUMENT: Final = ("FILE_UNKNOWN", "FILE_EMPTY")
 class DecodeStage:
     """One decode worker: takes places in the run's manifest (`PLACE`), yields tables of `ROW` and `IMAGE`."""
 
-    def __init__(self, config: JobConfig) -> None:
+    def __init__(self, config: JobConfig, decoders: dict[str, str]) -> None:
+        check_decoders(decoders)
         self._config = config
         self._storage = Storage(config.input.storage)
+        self._output = Storage(config.output.storage)
+        self._manifest: tuple[str, pq.ParquetFile] | None = None
         self._sandbox = Sandbox(config.documents)
         self._pages = parse_pages(config.documents.pages)
         self._scratch = Scratch()
@@ -56,21 +59,15 @@ class DecodeStage:
 
     def _pages_of(self, places: pa.Table) -> Iterator[pa.Table]:
         for uri, group in zip(places["manifest"].to_pylist(), places["row_group"].to_pylist(), strict=True):
-            yield from self._documents(self._manifest(uri, group))
+            yield from self._documents(self._row_group(uri, group))
 
-    def _manifest(self, uri: str, group: int) -> pa.Table:
-        filesystem, path = Storage(self._config.output.storage).arrow(uri)
-        try:
-            with filesystem.open_input_file(path) as file:
-                return pq.ParquetFile(file).read_row_group(group)
-        except OSError as error:
-            raise StorageError(
-                f"a worker can't read the run's manifest {uri}: {error}",
-                "Every node needs the output's storage, with credentials from the config or its own environment.",
-            ) from error
+    def _row_group(self, uri: str, group: int) -> pa.Table:
+        if self._manifest is None or self._manifest[0] != uri:  # about 1 MB, and its groups come one after the other
+            self._manifest = uri, pq.ParquetFile(pa.BufferReader(self._output.read(uri)))
+        return self._manifest[1].read_row_group(group)
 
     def _documents(self, table: pa.Table) -> Iterator[pa.Table]:
-        waiting: deque[tuple[int, Work, Future[Path]]] = deque()
+        waiting: deque[tuple[int, Work, Future[LocalFile]]] = deque()
         for row, work in enumerate(read_manifest(table)):
             waiting.append((row, work, self._fetchers.submit(self._fetch, work)))
             if len(waiting) >= FETCHES:
@@ -78,21 +75,21 @@ class DecodeStage:
         while waiting:
             yield from self._document(table, *waiting.popleft())
 
-    def _fetch(self, work: Work) -> Path:
+    def _fetch(self, work: Work) -> LocalFile:
         config = self._config
         return fetch(work.document, self._storage, self._scratch.path, config.documents, config.input.bytes_column)
 
-    def _document(self, table: pa.Table, row: int, work: Work, fetching: Future[Path]) -> Iterator[pa.Table]:
+    def _document(self, table: pa.Table, row: int, work: Work, fetching: Future[LocalFile]) -> Iterator[pa.Table]:
         source = table.slice(row, 1).select(carried(table))
         try:
-            path = fetching.result()
+            file = fetching.result()
         except DocumentError as error:
             yield _failed(source, None, None, error)
             return
         try:
             for outcome in iter_pages(
                 self._sandbox,
-                path,
+                file.path,
                 selection=self._pages,
                 passwords=candidates(self._config.documents.passwords, work.document.uri),
                 skip=frozenset(work.done),
@@ -104,8 +101,7 @@ class DecodeStage:
                 else:
                     yield _failed(source, outcome.page_index, outcome.page_count, outcome.error)
         finally:
-            if path.is_relative_to(self._scratch.path):
-                path.unlink(missing_ok=True)
+            file.discard()
 
 
 def page_sha256(image: Pixels) -> str:

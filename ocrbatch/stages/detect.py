@@ -1,4 +1,4 @@
-"""Detect (layout `split`): pages to regions and strips. The page's pixels end here."""
+"""Detect (layout `split`): pages to regions and crops. The page's pixels end here."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow as pa
 
 from ocrbatch.config import JobConfig
-from ocrbatch.reading.reader import Reader
-from ocrbatch.records import Pixels, Region
+from ocrbatch.reading.reader import Detected, Reader
+from ocrbatch.records import Pixels
 from ocrbatch.schema import POLYGON
 from ocrbatch.stages.base import PageStage, bytes_at
 from ocrbatch.stages.identity import check_fingerprint
@@ -19,8 +19,8 @@ REGIONS: Final = pa.schema(
     [
         ("region_polygons", pa.list_(POLYGON)),
         ("region_scores", pa.list_(pa.float64())),
-        ("strips", pa.large_binary()),  # the strips' pixels one after another, each 48 * w * 3 bytes, BGR
-        ("strip_widths", pa.list_(pa.int32())),
+        ("crops", pa.large_binary()),  # the crops' pixels one after another, each 48 * w * 3 bytes, BGR
+        ("crop_widths", pa.list_(pa.int32())),
     ]
 )
 
@@ -43,16 +43,15 @@ class DetectStage(PageStage):
         self._reader = Reader.load(config, threads, recognition=False)
 
     def work(self, table: pa.Table, rows: Sequence[int]) -> Sequence[dict[str, Any]]:
-        """Regions and strips of these pages."""
-        images = [image_at(table, row) for row in rows]
-        pages = self._reader.detect(images)
-        return [self._payload(image, regions) for image, regions in zip(images, pages, strict=True)]
+        """Regions and crops of these pages."""
+        return [_payload(page) for page in self._reader.detect([image_at(table, row) for row in rows])]
 
-    def _payload(self, image: Pixels, regions: Sequence[Region]) -> dict[str, Any]:
-        strips = self._reader.strips(image, regions)
-        return {
-            "region_polygons": [region.polygon.reshape(-1) for region in regions],
-            "region_scores": [region.score for region in regions],
-            "strips": np.concatenate([s.reshape(-1) for s in strips]) if strips else np.empty(0, np.uint8),
-            "strip_widths": [s.shape[1] for s in strips],
-        }
+
+def _payload(page: Detected) -> dict[str, Any]:
+    """A page's regions and crops as values of REGIONS; `stages.recognize` reads them."""
+    return {
+        "region_polygons": [region.polygon.reshape(-1) for region in page.regions],
+        "region_scores": [region.score for region in page.regions],
+        "crops": np.concatenate([c.reshape(-1) for c in page.crops]) if page.crops else np.empty(0, np.uint8),
+        "crop_widths": [c.shape[1] for c in page.crops],
+    }

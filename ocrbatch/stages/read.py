@@ -8,11 +8,12 @@ from typing import Any
 import pyarrow as pa
 
 from ocrbatch.config import JobConfig
-from ocrbatch.reading.reader import Reader
-from ocrbatch.stages.base import PageStage
-from ocrbatch.stages.detect import image_at
+from ocrbatch.errors import DocumentError
+from ocrbatch.reading.reader import Reader, Reading
+from ocrbatch.stages.base import PageStage, guarded
+from ocrbatch.stages.detect import DetectStage, image_at
 from ocrbatch.stages.identity import check_fingerprint
-from ocrbatch.stages.recognize import LINES, lines_payload
+from ocrbatch.stages.recognize import LINES, RecognizeStage, lines_payload
 
 
 class ReadStage(PageStage):
@@ -20,12 +21,20 @@ class ReadStage(PageStage):
 
     takes = ("image",)
     payload = LINES
-    code = "RECOGNIZE_FAILED"
+    code = RecognizeStage.code
 
     def __init__(self, config: JobConfig, fingerprint: str, threads: int) -> None:
         check_fingerprint(config, fingerprint)
         self._reader = Reader.load(config, threads)
 
-    def work(self, table: pa.Table, rows: Sequence[int]) -> Sequence[dict[str, Any]]:
-        """Lines of these pages, read together."""
-        return [lines_payload(reading) for reading in self._reader.read([image_at(table, row) for row in rows])]
+    def work(self, table: pa.Table, rows: Sequence[int]) -> Sequence[dict[str, Any] | DocumentError]:
+        """Lines of these pages, read together; a page at fault has the code that the layout `split` gives it."""
+        images = [image_at(table, row) for row in rows]
+        pages = guarded(images, self._reader.detect, DetectStage.code)
+        found = [page for page in pages if not isinstance(page, DocumentError)]
+        readings = iter(guarded(found, self._reader.recognize, self.code))
+        return [page if isinstance(page, DocumentError) else _payload(next(readings)) for page in pages]
+
+
+def _payload(reading: Reading | DocumentError) -> dict[str, Any] | DocumentError:
+    return reading if isinstance(reading, DocumentError) else lines_payload(reading)

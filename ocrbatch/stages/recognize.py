@@ -1,16 +1,15 @@
-"""Recognize (layout `split`): strips of many pages to lines."""
+"""Recognize (layout `split`): crops of many pages to lines."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import islice
 from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
 
 from ocrbatch.config import JobConfig
-from ocrbatch.reading.reader import Reader, Reading
+from ocrbatch.reading.reader import Detected, Reader, Reading
 from ocrbatch.records import Pixels, Region
 from ocrbatch.schema import PAGES
 from ocrbatch.stages.base import PageStage, bytes_at
@@ -53,18 +52,14 @@ class RecognizeStage(PageStage):
         self._reader = Reader.load(config, threads, detection=False)
 
     def work(self, table: pa.Table, rows: Sequence[int]) -> Sequence[dict[str, Any]]:
-        """Lines of these pages; their strips go through the model together."""
-        pages = [list(_strips(table, row)) for row in rows]
-        texts = iter(self._reader.recognize([strip for page in pages for strip in page]))
-        return [
-            lines_payload(self._reader.assemble(_regions(table, row), list(islice(texts, len(page)))))
-            for row, page in zip(rows, pages, strict=True)
-        ]
+        """Lines of these pages; their crops go through the model together."""
+        pages = [Detected(_regions(table, row), list(_crops(table, row))) for row in rows]
+        return [lines_payload(reading) for reading in self._reader.recognize(pages)]
 
 
-def _strips(table: pa.Table, row: int) -> Iterator[Pixels]:
-    pixels = bytes_at(table["strips"], row)
-    widths = table["strip_widths"][row].as_py()
+def _crops(table: pa.Table, row: int) -> Iterator[Pixels]:
+    pixels = bytes_at(table["crops"], row)
+    widths = table["crop_widths"][row].as_py()
     height = pixels.size // (3 * sum(widths)) if widths else 0
     start = 0
     for width in widths:

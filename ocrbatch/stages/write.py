@@ -6,11 +6,12 @@ Stateless: a retried task writes other files under other names, and the ledger a
 from __future__ import annotations
 
 import json
+import pickle
 import re
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
+from functools import cache
 from typing import Any, Final
 
 import pyarrow as pa
@@ -38,8 +39,8 @@ class Written:
     lines: int = 0
     blank: int = 0
     failures: tuple[dict[str, Any], ...] = ()
-    stop: tuple[str, str] | None = None
-    """Why the run can't go on, and what to do."""
+    stop: tuple[str, str, int] | None = None
+    """Why the run can't go on, what to do, and the exit code."""
 
     def encode(self) -> pa.Table:
         """As the one row of RESULT that travels to the driver."""
@@ -86,7 +87,7 @@ class WriteStage:
         try:
             return self._written(table).encode()
         except OcrBatchError as error:
-            return Written(stop=(str(error), error.remedy)).encode()
+            return Written(stop=(str(error), error.remedy, error.exit_code)).encode()
 
     def _written(self, table: pa.Table) -> Written:
         outcome = table["outcome"]
@@ -94,7 +95,7 @@ class WriteStage:
         pages = table.filter(pc.equal(outcome, PAGE))
         failed = table.filter(pc.equal(outcome, FAILURE))
         ignored = table.filter(pc.equal(outcome, IGNORED))
-        storage = Storage(self.config.output.storage)
+        storage = _storage(pickle.dumps(self.config.output.storage))
         parts = [
             self._stage(storage, self._page_rows(rows), "pages", partition)
             for partition, rows in self._partitioned(pages)
@@ -108,7 +109,7 @@ class WriteStage:
             pages.num_rows,
             sum(lines),
             lines.count(0),
-            tuple(_examples(failed)),
+            tuple(_examples(failed, self.config.pipeline.attempts)),
             _reason(stops["failure"][0].as_py()) if stops.num_rows else None,
         )
 
@@ -136,7 +137,7 @@ class WriteStage:
         if not pages.num_rows:
             return
         names = [partition(uri, self.config.output.partition_by, self.run_date) for uri in pages["uri"].to_pylist()]
-        for name in Counter(names):
+        for name in dict.fromkeys(names):
             yield name, pages.filter(pa.array([other == name for other in names]))
 
     def _page_rows(self, rows: pa.Table) -> pa.Table:
@@ -176,6 +177,12 @@ class WriteStage:
         return pa.table(columns, schema=FAILURES)
 
 
+@cache
+def _storage(config: bytes) -> Storage:
+    """One for each process: a connection, and the credentials of a role, outlive a task."""
+    return Storage(pickle.loads(config))
+
+
 def partition(uri: str, rule: str | None, run_date: date) -> str:
     """The hive partition of a document's rows: '' where none is asked for.
 
@@ -196,13 +203,13 @@ def _page_counts(failed: pa.Table) -> dict[tuple[str, str], int]:
     return {(uri, etag): count for uri, etag, count in zip(*columns, strict=True) if count is not None}
 
 
-def _examples(failed: pa.Table) -> Iterator[dict[str, Any]]:
-    """The failures as the summary shows them."""
-    for uri, index, failure in zip(
-        failed["uri"].to_pylist(), failed["page_index"].to_pylist(), failed["failure"].to_pylist(), strict=True
-    ):
-        yield {"uri": uri, "page_index": index, **failure}
+def _examples(failed: pa.Table, attempts: int) -> Iterator[dict[str, Any]]:
+    """The failures as the summary shows them. again: the same command tries it once more."""
+    columns = (failed[name].to_pylist() for name in ("uri", "page_index", "attempt", "failure"))
+    for uri, index, attempt, failure in zip(*columns, strict=True):
+        again = failure["retryable"] and attempt < attempts
+        yield {"uri": uri, "page_index": index, "attempt": attempt, **failure, "again": again}
 
 
-def _reason(failure: dict[str, Any]) -> tuple[str, str]:
-    return failure["message"], failure["remedy"]
+def _reason(failure: dict[str, Any]) -> tuple[str, str, int]:
+    return failure["message"], failure["remedy"], int(failure["code"])

@@ -5,7 +5,19 @@ the reply was lost; a message never holds a credential or a signed query string.
 scheme is read.
 """
 
+from ocrbatch.storage.ranges import open_file
 from ocrbatch.storage.store import Storage, require_version
 from ocrbatch.storage.uris import Entry, glob_regex, is_writable, join, local_path, redact, scheme
 
-__all__ = ["Entry", "Storage", "glob_regex", "is_writable", "join", "local_path", "redact", "require_version", "scheme"]
+__all__ = [
+    "Entry",
+    "Storage",
+    "glob_regex",
+    "is_writable",
+    "join",
+    "local_path",
+    "open_file",
+    "redact",
+    "require_version",
+    "scheme",
+]

@@ -39,10 +39,10 @@ class Backend(Protocol):
         """Size, time and etag of a file; FileNotFoundError for a folder's name."""
 
     def walk(self, uri: str, retry: Retry) -> Iterable[Entry]:
-        """Every file at or below the URI, in byte order; nothing where there is nothing."""
+        """Every file at or below the URI, each once; nothing where there is nothing."""
 
     def find(self, prefix: str, folders: re.Pattern[str], retry: Retry) -> Iterable[Entry]:
-        """Every file whose URI starts so, or more, in byte order; folders that don't match `folders` may be missed."""
+        """Every file whose URI starts so, or more, each once; folders that don't match `folders` may be missed."""
 
     def read(self, uri: str, start: int | None, end: int | None) -> bytes:
         """Bytes [start, end) of a file."""

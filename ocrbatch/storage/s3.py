@@ -9,7 +9,7 @@ from __future__ import annotations
 import http.client
 import re
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from datetime import UTC
 from typing import Any, Final
 
@@ -151,32 +151,31 @@ class S3:
                 elif not is_missing(error):
                     raise
         empty = True
-        for entry in self._sorted(uri.rstrip("/") + "/", retry):
+        for entry in self._listed(uri.rstrip("/") + "/", retry):
             empty = False
             yield entry
         if denied is not None and empty:
             raise denied
 
-    def find(self, prefix: str, folders: re.Pattern[str], retry: Retry) -> Iterable[Entry]:
+    def find(self, prefix: str, folders: re.Pattern[str], retry: Retry) -> Iterator[Entry]:
         """Every object whose key starts with the prefix's."""
-        return self._sorted(prefix, retry)
+        return self._listed(prefix, retry)
 
-    def _sorted(self, prefix: str, retry: Retry) -> Iterable[Entry]:
-        # Not every server lists in byte order (SeaweedFS goes folder by folder), so a listing is held (0.5 KB an
-        # object) and sorted; a key that two pages name is one object.
-        found = {entry.uri: entry for entry in self._pages(prefix, retry)}
-        return (found[uri] for uri in sorted(found))  # order of code points, which UTF-8 keeps as byte order
-
-    def _pages(self, prefix: str, retry: Retry) -> Iterator[Entry]:
+    def _listed(self, prefix: str, retry: Retry) -> Iterator[Entry]:
+        # In the server's order, a page of keys in memory: holding a listing to sort it would take 0.5 KB an object.
         bucket, start = split_bucket(prefix)
         root = f"{prefix[: len(scheme(prefix))]}://{bucket}/"
         request: dict[str, Any] = {"Bucket": bucket, "Prefix": start, "MaxKeys": PAGE}
+        before: dict[str, Any] = {}
         while True:
             page = retry(lambda: self.fs.call_s3("list_objects_v2", **request))
-            for item in page.get("Contents", ()):
-                if not item["Key"].endswith("/"):  # a folder's marker
+            found = {item["Key"]: item for item in page.get("Contents", ())}
+            for key, item in found.items():
+                # Not a folder's marker, nor what the page before had: some servers begin a page where that one ended.
+                if not key.endswith("/") and key not in before:
                     mtime, etag = item["LastModified"].astimezone(UTC), item["ETag"].strip('"')
-                    yield Entry(root + item["Key"], int(item["Size"]), mtime, etag)
+                    yield Entry(root + key, int(item["Size"]), mtime, etag)
+            before = found
             if not page.get("IsTruncated"):
                 return
             request["ContinuationToken"] = page["NextContinuationToken"]

@@ -68,22 +68,16 @@ class Storage:
     def __reduce__(self) -> tuple[type[Storage], tuple[StorageConfig]]:
         return Storage, (self.config,)
 
-    def list(self, uri: str, pattern: str | None = None) -> Iterator[Entry]:
-        """Every file at or below `uri`, in byte order of the URIs; nothing at all is no error.
+    def list(self, uri: str) -> Iterator[Entry]:
+        """Every file at or below `uri`, each once, as they come; nothing at all is no error.
+
+        The order is the storage's own and the same each time: that of the URIs' bytes on this disk and on most S3
+        servers, some go folder by folder. Nothing is held back, so the first file comes with the first answer.
 
         A file's URI lists the file, a folder's what lies below it, hidden names included (`s3://b/in` never lists
         `s3://b/input2/x`). A URI with glob characters that names nothing literally lists what the glob matches,
         matching folders with all they hold. Paths of this disk come out absolute.
-
-        pattern: a glob over the path relative to `uri`, which a file must match.
         """
-        entries = self._listed(uri)
-        if pattern is None:
-            return entries
-        keep, root = glob_regex(pattern), _normal(uri).rstrip("/") + "/"
-        return (entry for entry in entries if keep.match(entry.uri.removeprefix(root)))
-
-    def _listed(self, uri: str) -> Iterator[Entry]:
         backend = self._backend(uri)
         retry = partial(with_retries, retries=self._retries(uri))
         literal = self._guarded(lambda: backend.walk(uri, retry), backend, uri)
@@ -245,10 +239,6 @@ class Storage:
                 f"{redact(uri_prefix)} does not keep a name exclusive: a second create went through",
                 "Use a storage that honours conditional writes (`If-None-Match: *`), as AWS S3 does, or a POSIX disk.",
             )
-
-    def is_local(self, uri: str) -> Path | None:
-        """The absolute path where `uri` names a place on this disk, else None."""
-        return local_path(uri)
 
     def arrow(self, uri: str) -> tuple[pyarrow.fs.FileSystem, str]:
         """(file system, path) for pyarrow, with this side's credentials; both pickle, for tasks on other machines."""

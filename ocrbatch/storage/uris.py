@@ -17,6 +17,7 @@ from urllib.parse import quote_from_bytes, unquote_to_bytes, urlsplit, urlunspli
 _SCHEME: Final = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*)://")
 _MAGIC: Final = re.compile(r"[*?\[]")
 _URL: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s'\"<>]+")
+AZURE: Final = frozenset({"abfs", "abfss", "wasb", "wasbs"})
 LOCAL: Final = frozenset({"", "file", "local"})
 S3: Final = frozenset({"s3", "s3a", "s3n"})
 HTTP: Final = frozenset({"http", "https"})
@@ -91,7 +92,7 @@ def join(uri: str, *parts: str) -> str:
 def redact(uri: str) -> str:
     """The URI without its user part and its query string, which may hold credentials.
 
-    Names on disk and S3 have neither, so theirs stay as they are.
+    Names on disk and S3 have neither, so theirs stay as they are; what stands before the @ in Azure's is the container.
     """
     if scheme(uri) in LOCAL | S3:
         return uri
@@ -99,7 +100,10 @@ def redact(uri: str) -> str:
         parts = urlsplit(uri)
     except ValueError:
         return uri.split("?", 1)[0]
-    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+    user, _, host = parts.netloc.rpartition("@")
+    if parts.scheme in AZURE and ":" not in user:
+        host = parts.netloc
+    return urlunsplit((parts.scheme, host, parts.path, "", ""))
 
 
 def redact_text(text: str) -> str:

@@ -39,7 +39,6 @@ class Setting:
     def pipeline(self) -> OcrPipeline:
         return OcrPipeline(
             engine={"name": self.engine, "threads": self.threads},
-            detection={"batch_size": self.batch},
             pipeline={"page_batch": self.batch},
         )
 

@@ -1,13 +1,20 @@
 """The command line: what people type, what they read, and the exit codes."""
 
+import io
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
+from ocrbatch.cli import doctor
 from ocrbatch.cli.main import VERBS, main
+from ocrbatch.errors import StoppedEarlyError
+from ocrbatch.pipeline import run as pipeline
+from ocrbatch.report.summary import RunReport
 
 DOCUMENTS = Path(__file__).parent.parent / "resources" / "documents"
 
@@ -44,10 +51,15 @@ def test_help_and_light_verbs_load_no_heavy_library():
         (["run", "no-such-config.yaml"], "no-such-config.yaml"),
         (["plan", "--input", "/nowhere", "--output", "y"], "/nowhere"),
         (["models", "pull"], "no model to pull"),
+        (["run", "broken.yaml"], "broken.yaml"),
+        (["run", f"file://{DOCUMENTS}/invoice.png"], "not UTF-8"),
+        (["run", f"file://{DOCUMENTS}/nothing.yaml"], "nothing.yaml"),
+        (["run", "--input", "x", "--set", "documents.pages=2026-13-01"], "documents.pages"),
     ],
 )
 def test_bad_usage_is_one_clear_message(words, said, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    Path("broken.yaml").write_bytes(b"output: {uri: \xff}")
     assert main(words) == 2
     err = capsys.readouterr().err
     assert said in err
@@ -65,11 +77,26 @@ def test_plan_says_what_is_left_and_does_nothing(tmp_path, capsys):
     assert not output.exists()
 
 
+SECRETS = [
+    "input.storage.secret=hunter2",
+    "input.storage.options={client_kwargs: {password: 77001}, auth: [hunter3, hunter4]}",
+    "output.storage.options={account_key: hunter5}",
+]
+
+
 def test_config_lists_every_key_with_its_meaning_and_hides_secrets(capsys):
-    assert main(["config", "--set", "input.storage.secret=hunter2", "--set", "documents.dpi=200"]) == 0
+    words = ["config", "--set", "documents.dpi=200", *(word for secret in SECRETS for word in ("--set", secret))]
+    assert main([*words, "--json"]) == 0
+    out = capsys.readouterr().out
+    assert list(json.loads(out)["input"]["storage"]["options"]) == ["client_kwargs", "auth"]
+    assert "hunter" not in out
+    assert "77001" not in out
+    assert main(words) == 0
     out = capsys.readouterr().out
     assert "documents.dpi = 200.0" in out
-    assert "hunter2" not in out
+    assert "output.storage.options" in out
+    assert "hunter" not in out
+    assert "77001" not in out
     values = [line for line in out.splitlines() if line and not line.startswith(" ")]
     meanings = [line for line in out.splitlines() if line.startswith("    ") and line.strip()]
     assert len(values) == len(meanings) > 50
@@ -81,6 +108,93 @@ def test_doctor_finds_this_machine_fit(capsys):
     findings = {f["what"]: f for f in json.loads(capsys.readouterr().out)}
     assert findings["PP-OCRv6_small_det"]["level"] == "ok"
     assert findings["opencv"]["said"] == "opencv-python-headless 4.10.0.84"
+
+
+def test_doctor_notes_what_hinders_no_run(monkeypatch):
+    small = os.statvfs_result((4096, 4096, 100, 100, 100, 0, 0, 0, 0, 255))
+    monkeypatch.setattr(doctor.os, "statvfs", lambda path: small)
+    monkeypatch.setattr(doctor, "_owners", lambda module: ["opencv-python-headless", "pillow"])
+    found = {what: (level, said) for level, what, said in [*doctor._machine(), *doctor._libraries()]}
+    assert found["/dev/shm"][0] == doctor.NOTE
+    level, said = found["opencv"]
+    assert level == doctor.NOTE
+    assert "opencv-python-headless 4.10.0.84 and pillow" in said
+
+
+def test_doctor_names_the_opencv_that_the_project_wants():
+    assert doctor.OPENCV in (DOCUMENTS.parents[2] / "pyproject.toml").read_text()
+
+
+@pytest.mark.models
+def test_models_verify_fails_where_it_could_check_nothing(capsys, tmp_path, monkeypatch):
+    assert main(["models", "verify", "PP-OCRv6_small_det"]) == 0
+    assert "ok: " in capsys.readouterr().out
+    assert main(["models", "verify", "PP-OCRv5_server_det", "PP-OCRv6_small_det"]) == 2
+    first, second = capsys.readouterr().out.splitlines()
+    assert "not pinned" in first
+    assert "ok: " in second
+    monkeypatch.setattr("ocrbatch.models.carriers.located", lambda known, cache: None)
+    assert main(["models", "verify"]) == 2
+    assert "no weights here" in capsys.readouterr().err
+
+
+def test_status_and_verify_count_the_same_parts(output, capsys):
+    found = []
+    for verb, code in (("status", 3), ("verify", 0)):
+        assert main([verb, "--json", str(output)]) == code
+        found.append(json.loads(capsys.readouterr().out))
+        assert main([verb, str(output)]) == code
+        assert "2 in 1 part" in capsys.readouterr().out
+    assert [tree["parts"] for tree in found] == [1, 1]
+
+
+def test_status_of_a_code_that_it_does_not_know_and_of_attempts(output, capsys):
+    assert main(["status", str(output)]) == 3
+    out = capsys.readouterr().out
+    assert "1 FROM_THE_FUTURE (x): a code that this version of ocrbatch does not know" in out
+    assert out.count("tried 3 times: a run tries again what was tried less often than pipeline.attempts") == 1
+
+
+@pytest.mark.parametrize("where", ["stdout", "both"])
+def test_a_reader_that_went_away_hides_no_exit_code(output, where):
+    next((output / "pages").glob("*.parquet")).unlink()
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(
+        [sys.executable, "-m", "ocrbatch.cli.main", "verify", str(output)],
+        stdout=write, stderr=write if where == "both" else subprocess.PIPE, text=True, check=False,
+    )  # fmt: skip
+    os.close(write)
+    assert done.returncode == 4
+    assert not done.stderr
+
+
+@pytest.mark.parametrize("report", [RunReport("r", "/out", outcome="stopped", pages=7, stopped_with=5), None])
+def test_a_stopped_run_prints_its_report_as_json(report, capsys, monkeypatch):
+    def stopped(config, **how):
+        error = StoppedEarlyError("the disk is full", "Free some.")
+        error.report = report
+        raise error
+
+    monkeypatch.setattr(pipeline, "run", stopped)
+    assert main(["run", "--json", "--input", "x", "--output", "y"]) == 5
+    said = capsys.readouterr()
+    assert "the disk is full" in said.err
+    if report is None:
+        assert said.out == ""
+    else:
+        assert {"pages": 7, "exit_code": 5}.items() <= json.loads(said.out).items()
+
+
+def test_show_writes_where_it_can_and_says_where_it_cannot(one_image, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    show = ["show", str(one_image), "page.png", "--to"]
+    assert main([*show, "name"]) == 0
+    assert Image.open(io.BytesIO(Path("name").read_bytes())).format == "PNG"
+    for target in ("page.xyz", "nowhere/page.png", "."):
+        capsys.readouterr()
+        assert main([*show, target]) == 2
+        assert f"can't write {target}" in capsys.readouterr().err
 
 
 def test_status_of_an_output_that_is_not_there(tmp_path, capsys):

@@ -136,6 +136,12 @@ def test_the_ray_version_is_one_that_the_project_allows() -> None:
     assert ray.specifier.contains(CLUSTER["rayVersion"])
 
 
+def test_the_image_has_the_ray_that_kuberay_is_told_of() -> None:
+    text = DOCKERFILE.read_text(encoding="utf8")
+    assert re.findall(r"^ARG RAY_VERSION=(.+)$", text, re.MULTILINE) == [CLUSTER["rayVersion"]]
+    assert '"ray==${RAY_VERSION}"' in text
+
+
 def test_the_image_runs_as_nobody_special_and_headless() -> None:
     lines = [line for line in DOCKERFILE.read_text(encoding="utf8").splitlines() if not line.startswith("#")]
     final = "\n".join(lines[max(n for n, line in enumerate(lines) if line.startswith("FROM ")) :])

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ocrbatch.config import DetectionConfig
-from ocrbatch.detection.preprocess import canvas, input_size, resized, resized_shape
+from ocrbatch.detection.preprocess import canvas, input_size, resized
 
 side = st.integers(1, 12_000)
 
@@ -39,13 +39,6 @@ def test_sides_are_multiples_of_32_within_the_limit(height, width, limit, kind, 
 def test_a_page_that_fits_keeps_its_pixels_in_bgr():
     page = np.random.default_rng(0).integers(0, 256, (64, 96, 3), np.uint8)
     assert np.array_equal(resized(page, DetectionConfig()), page[:, :, ::-1])
-
-
-@settings(deadline=None)
-@given(st.integers(1, 80), st.integers(1, 80))
-def test_the_foretold_shape_is_the_shape(height, width):
-    page = np.full((height, width, 3), 255, np.uint8)
-    assert resized(canvas(page), DetectionConfig()).shape[:2] == resized_shape(page, DetectionConfig())
 
 
 def test_a_tiny_page_stands_in_a_black_square():

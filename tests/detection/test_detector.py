@@ -1,4 +1,4 @@
-"""The detector around an engine that sees ink: what goes in and out, and which pages share a batch."""
+"""The detector around an engine that sees ink: what goes in and out, and that pages go alone."""
 
 import numpy as np
 import pytest
@@ -55,13 +55,19 @@ def test_colours_reach_the_engine_as_bgr():
     assert (engine.pixels == (30, 20, 10)).all()
 
 
-@pytest.mark.parametrize(("size", "expected"), [(1, [1] * 5), (2, [2, 1, 2]), (16, [3, 2])])
-def test_only_pages_that_are_resized_alike_share_a_batch(size, expected):
+def test_each_page_goes_alone_at_its_own_size():
     engine = InkEngine()
-    images = [page(64, 96, (10, 10, 60, 20)), page(128, 64), page(65, 97), page(127, 66, (5, 5, 50, 50)), page(64, 96)]
-    found = Detector(engine, DetectionConfig(batch_size=size)).detect(images)
-    assert [shape[0] for shape in engine.shapes] == expected
-    assert [len(regions) for regions in found] == [1, 0, 0, 1, 0]
+    images = [page(64, 96, (10, 10, 60, 20)), page(128, 64), page(65, 97), page(127, 66, (5, 5, 50, 50))]
+    found = Detector(engine, DetectionConfig()).detect(images)
+    assert engine.shapes == [(1, 64, 96, 3), (1, 128, 64, 3), (1, 64, 96, 3), (1, 128, 64, 3)]
+    assert [len(regions) for regions in found] == [1, 0, 0, 1]
+
+
+def test_no_more_contours_than_the_models_config_says_are_looked_at():
+    image = page(320, 640, (50, 30, 200, 20), (50, 105, 120, 20), (400, 100, 120, 20))
+    (regions,) = Detector(InkEngine(), DetectionConfig(), max_candidates=2).detect([image])
+    assert len(regions) == 2
+    assert min(top for _, top, _, _ in boxes(regions)) > 60  # contours come from the bottom up
 
 
 def test_no_page_and_a_blank_page_are_no_trouble():

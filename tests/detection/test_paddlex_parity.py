@@ -1,4 +1,4 @@
-"""What PaddleX 3.7.0 makes of a drawn map, to the pixel: post-processing, reading order, crops and strips.
+"""What PaddleX 3.7.0 makes of a drawn map, to the pixel: post-processing, reading order, crops.
 
 The expected values came from its DBPostProcess, SortQuadBoxes, CropByPolys and OCRReisizeNormImg, opencv 4.10.0.84.
 """
@@ -12,7 +12,7 @@ import pytest
 from ocrbatch.config import DetectionConfig
 from ocrbatch.detection.postprocess import regions
 from ocrbatch.geometry import reading_order, rectify
-from ocrbatch.recognition.preprocess import strip
+from ocrbatch.recognition.preprocess import crop
 
 HEIGHT, WIDTH = 400, 630
 LINES = [
@@ -32,10 +32,10 @@ QUADS = [
     [104, 246, 526, 246, 526, 296, 104, 296],
     [537, 285, 597, 348, 565, 381, 506, 319],
 ]
-CROPS = [(73, 222), (92, 290), (19, 49), (57, 159), (50, 422), (45, 88)]
-CROP_SHA256 = ["152641e00899", "683d06743153", "44f3f73a1a8a", "2642d6192c4d", "99528c936f5d", "9b52fc4a081b"]
+UPRIGHT = [(73, 222), (92, 290), (19, 49), (57, 159), (50, 422), (45, 88)]
+UPRIGHT_SHA256 = ["152641e00899", "683d06743153", "44f3f73a1a8a", "2642d6192c4d", "99528c936f5d", "9b52fc4a081b"]
 # Sums over what PaddleX feeds its model; its padding is 0 there.
-STRIP_SUMS = [-194.1094, 225.8906, 3634.5808, 70.6906, -987.0502, -356.4468]
+CROP_SUMS = [-194.1094, 225.8906, 3634.5808, 70.6906, -987.0502, -356.4468]
 
 
 @pytest.fixture(scope="module")
@@ -61,15 +61,15 @@ def test_quads_in_reading_order(found):
     assert [quads[i].reshape(-1).tolist() for i in reading_order(quads)] == QUADS
 
 
+def test_upright_images(page):
+    images = [rectify(page, np.array(quad, np.int32).reshape(4, 2)) for quad in QUADS]
+    assert [image.shape[:2] for image in images] == UPRIGHT
+    assert [hashlib.sha256(np.ascontiguousarray(c).tobytes()).hexdigest()[:12] for c in images] == UPRIGHT_SHA256
+
+
 def test_crops(page):
-    crops = [rectify(page, np.array(quad, np.int32).reshape(4, 2)) for quad in QUADS]
-    assert [crop.shape[:2] for crop in crops] == CROPS
-    assert [hashlib.sha256(np.ascontiguousarray(c).tobytes()).hexdigest()[:12] for c in crops] == CROP_SHA256
-
-
-def test_strips(page):
-    for quad, expected in zip(QUADS, STRIP_SUMS, strict=True):
-        pixels = strip(page, np.array(quad, np.int32).reshape(4, 2)).astype(np.float32)
+    for quad, expected in zip(QUADS, CROP_SUMS, strict=True):
+        pixels = crop(page, np.array(quad, np.int32).reshape(4, 2)).astype(np.float32)
         assert float(((pixels / np.float32(255) - np.float32(0.5)) / np.float32(0.5)).sum()) == pytest.approx(
             expected, abs=0.05
         )

@@ -150,7 +150,7 @@ def test_the_child_can_not_write_files_or_dump_core(sandbox: Sandbox, scan: Path
     ("how", "code", "words"),
     [
         ("segfault", "DECODE_CRASHED", "SIGSEGV"),
-        ("killed", "DECODE_MEMORY", "killed"),
+        ("killed", "DECODE_KILLED", "killed"),
         ("exit", "DECODE_CRASHED", "status 3"),
         ("memory", "DECODE_MEMORY", "memory_mb"),
         ("liar", "DECODE_CRASHED", "page 2"),
@@ -164,6 +164,7 @@ def test_a_death_is_one_page_failure(tmp_path: Path, how: str, code: str, words:
     failures = [r for r in results if isinstance(r, PageFailure)]
     assert [(f.page_index, f.page_count, f.error.code.code) for f in failures] == [(1, 6, code)]
     assert words in str(failures[0].error)
+    assert failures[0].error.code.retryable == (how == "killed"), "only what comes from outside may pass"
     good = [r for r in results if not isinstance(r, PageFailure)]
     assert all((page.image == page.page_index).all() for page in good)
 
@@ -177,6 +178,7 @@ def test_a_hang_ends_at_the_time_limit(tmp_path: Path, how: str) -> None:
     failures = [r for r in results if isinstance(r, PageFailure)]
     assert [(f.page_index, f.error.code.code) for f in failures] == [(1, "DECODE_TIMEOUT")]
     assert "1 s" in str(failures[0].error)
+    assert failures[0].error.code.retryable, "the machine may have been busy"
 
 
 def test_a_worn_child_gets_a_second_chance(tmp_path: Path) -> None:

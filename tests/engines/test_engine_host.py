@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from ocrbatch.engines.host import best_classes, normalise, tables
+from ocrbatch.engines.host import best_classes, filled, normalise, one_by_one, reduced, tables
 from ocrbatch.models.weights import Weights
 
 IMAGES = arrays(np.uint8, st.tuples(st.integers(1, 3), st.integers(1, 9), st.integers(1, 9), st.just(3)))
@@ -70,3 +70,20 @@ def test_the_best_class_is_the_first_of_the_largest(probabilities: np.ndarray) -
         row = probabilities[b, t].tolist()
         assert values[b, t] == max(row)
         assert classes[b, t] == row.index(max(row))
+
+
+@given(st.integers(1, 20), st.integers(1, 9))
+def test_calls_of_a_fixed_size_hold_every_row_once(count: int, rows: int) -> None:
+    pixels = np.arange(count, dtype=np.uint8).reshape(-1, 1, 1, 1)
+    for calls, size in ((filled(pixels, rows), rows), (one_by_one(pixels), 1)):
+        assert {needed for _, needed in calls} == {size}
+        assert all(len(part) <= size for part, _ in calls)
+        assert np.array_equal(np.concatenate([part for part, _ in calls]), pixels)
+
+
+def test_calls_are_joined_to_one_batch() -> None:
+    found = np.random.default_rng(0).random((5, 1, 4, 6), np.float32)
+    (maps,) = reduced("map", [found[:2], found[2:]])
+    assert np.array_equal(maps, found[:, 0])
+    classes, values = reduced("ctc", [found[:2, 0], found[2:, 0]])
+    assert np.array_equal(classes, found[:, 0].argmax(axis=2)) and np.array_equal(values, found[:, 0].max(axis=2))

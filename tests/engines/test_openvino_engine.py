@@ -1,4 +1,4 @@
-"""What is OpenVINO's own: the bound on compiled shapes, options, the cap of the instruction set."""
+"""What is OpenVINO's own: the bounds on compiled shapes and kernels, options, the cap of the instruction set."""
 
 import subprocess
 import sys
@@ -42,6 +42,26 @@ def test_narrow_rows_share_a_call_and_wide_ones_do_not() -> None:
     engine.run(rows(64, 6))
     engine.run(rows(352, 6))
     assert sorted(engine._compiled) == [(1, 48, 64, 3), (1, 48, 352, 3), (4, 48, 64, 3)]
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_pages_of_ever_new_sizes_do_not_fill_the_memory() -> None:
+    code = """
+from pathlib import Path
+from ocrbatch.engines.base import EngineOptions
+from ocrbatch.engines.openvino import OpenVinoEngine
+from ocrbatch.models.registry import resolve
+import numpy as np
+engine = OpenVinoEngine(resolve('PP-OCRv6_tiny_det'), EngineOptions())
+sizes = [(height, width) for height in range(32, 321, 32) for width in range(32, 321, 32)]
+for place, size in enumerate(np.random.default_rng(0).permutation(sizes)):
+    engine.run(np.zeros((1, *size, 3), np.uint8))
+    if place in (39, 99):
+        print(int(Path('/proc/self/statm').read_text().split()[1]) * 4096 // 2**20)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    early, late = map(int, done.stdout.split())
+    assert late - early < 100  # MiB: 25 with the bound on kernels, 210 without
 
 
 def test_a_cache_on_disk_keeps_the_bits(tmp_path_factory: pytest.TempPathFactory) -> None:

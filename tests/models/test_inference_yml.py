@@ -17,7 +17,7 @@ PreProcess:
   - DetResizeForTest: null
   - NormalizeImage: {mean: [0.1, 0.2, 0.3], std: [0.4, 0.5, 0.6], scale: %s, order: hwc}
   - ToCHWImage: null
-PostProcess: {name: DBPostProcess}
+PostProcess: {name: DBPostProcess%s}
 """
 RECOGNITION = """
 PreProcess:
@@ -34,12 +34,20 @@ def read(tmp_path: Path, text: str) -> inference_yml.Preparation:
 
 @pytest.mark.parametrize("scale", ["1./255.", "1.0/255", "0.00392156862745098", '"1./255."'])
 def test_detection_takes_the_scale_as_text_or_number(tmp_path: Path, scale: str) -> None:
-    found = read(tmp_path, DETECTION % scale)
+    found = read(tmp_path, DETECTION % (scale, ""))
     assert found.name == "some_det"
     assert found.head == "map"
     assert found.mean == (0.1, 0.2, 0.3)
     assert found.std == (0.4, 0.5, 0.6)
     assert found.scale == pytest.approx(1 / 255, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("post", "expected"),
+    [("", 1000), (", max_candidates: 3000, thresh: 0.2", 3000), (", score_mode: fast, use_dilation: false", 1000)],
+)
+def test_the_number_of_candidates_is_the_models_else_paddlexs(tmp_path: Path, post: str, expected: int) -> None:
+    assert read(tmp_path, DETECTION % ("1", post)).max_candidates == expected
 
 
 def test_recognition_has_blank_first_and_space_last(tmp_path: Path) -> None:
@@ -52,7 +60,10 @@ def test_recognition_has_blank_first_and_space_last(tmp_path: Path) -> None:
     ("text", "cause"),
     [
         (RECOGNITION % 32, "48 rows"),
-        (DETECTION % "__import__('os').getcwd()", "not a number"),
+        (DETECTION % ("__import__('os').getcwd()", ""), "not a number"),
+        (DETECTION % ("1", ", use_dilation: true"), "use_dilation True"),
+        (DETECTION % ("1", ", score_mode: slow"), "score_mode 'slow'"),
+        (DETECTION % ("1", ", box_type: poly"), "box_type 'poly'"),
         ("PostProcess: {name: ClsPostProcess}\nPreProcess: {transform_ops: []}", "neither text detection"),
         ("PreProcess: {transform_ops: []}", "PostProcess"),
         ("[1, 2", "can't use"),

@@ -74,6 +74,7 @@ def test_embedded_weights_resolve_with_as_many_classes_as_the_model_gives(name: 
         assert output[1] == 1
         assert np.allclose(found.mean, (0.485, 0.456, 0.406))
     assert found.scale == pytest.approx(1 / 255)
+    assert found.max_candidates == (3000 if "v6" in name and found.head == "map" else 1000)
 
 
 def test_an_unknown_name_is_answered_with_near_ones() -> None:
@@ -129,7 +130,7 @@ def test_what_the_hub_delivers_is_read_like_a_folder(tmp_path: Path, monkeypatch
     folder = model_folder(tmp_path, "PP-OCRv6_tiny_det")
     asked: list[tuple[str, tuple[str, ...]]] = []
     monkeypatch.setattr(hub, "fetch", lambda name, formats: asked.append((name, formats)) or folder)
-    assert resolve("PP-OCRv5_server_det", wanted="onnx").path == str(folder / "inference.onnx")
+    assert resolve("PP-OCRv5_server_det", formats=("onnx",)).path == str(folder / "inference.onnx")
     assert asked == [("PP-OCRv5_server_det", ("onnx",))]
     with pytest.raises(ModelError, match="detection, but one for recognition"):
         resolve("PP-OCRv5_server_rec")
@@ -184,6 +185,46 @@ def test_a_folder_is_read_by_its_own_config(tmp_path: Path, config: str) -> None
     assert found.name == "PP-OCRv6_tiny_rec"
     assert found.sha256 == resolve("PP-OCRv6_tiny_rec").sha256
     assert found.characters == resolve("PP-OCRv6_tiny_rec").characters
+
+
+@pytest.mark.models
+def test_a_folder_with_both_formats_gives_the_one_that_is_read(tmp_path: Path) -> None:
+    folder = model_folder(tmp_path)
+    (folder / "inference.json").write_text("{}")
+    with pytest.raises(ModelError, match="paddle"):  # a program without its parameters is no model
+        resolve("PP-OCRv6_small_det", str(folder), formats=("paddle",))
+    (folder / "inference.pdiparams").write_bytes(b"parameters")
+    assert resolve("PP-OCRv6_small_det", str(folder), formats=("paddle",)).path == str(folder)
+    assert resolve("PP-OCRv6_small_det", str(folder), formats=("onnx",)).path == str(folder / "inference.onnx")
+    assert resolve("PP-OCRv6_small_det", str(folder), formats=("paddle", "onnx")).format == "paddle"
+
+
+@pytest.mark.models
+def test_a_folder_of_another_format_names_the_engines_that_read_it(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="onnx format") as caught:
+        resolve("PP-OCRv6_small_det", str(model_folder(tmp_path)), formats=("paddle",))
+    assert "engine.name" in caught.value.remedy
+
+
+@pytest.mark.models
+def test_a_folder_whose_config_has_no_name_is_named_by_its_last_part(tmp_path: Path) -> None:
+    folder = model_folder(tmp_path)
+    assert resolve("PP-OCRv6_small_det", f"{folder}/").name == "PP-OCRv6_tiny_det"
+    config = folder / "inference.yml"
+    config.write_text(config.read_text("utf8").replace("model_name:", "other:"), "utf8")
+    mine = folder.rename(tmp_path / "mine")
+    assert resolve("PP-OCRv6_small_det", f"{mine}/").name == "mine"
+
+
+@pytest.mark.models
+def test_the_digest_holds_what_the_config_says(tmp_path: Path) -> None:
+    folder = model_folder(tmp_path)
+    first = resolve("PP-OCRv6_tiny_det", str(folder))
+    assert first.digest == resolve("PP-OCRv6_tiny_det").digest
+    config = folder / "inference.yml"
+    config.write_text(config.read_text("utf8").replace("0.485", "0.5"), "utf8")
+    second = resolve("PP-OCRv6_tiny_det", str(folder))
+    assert (first.sha256 == second.sha256, first.digest == second.digest) == (True, False)
 
 
 @pytest.mark.models

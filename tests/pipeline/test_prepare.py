@@ -1,10 +1,11 @@
 """A config that can't work is refused before anything starts, in words."""
 
+import pyarrow as pa
 import pytest
 
 from ocrbatch.config import load
 from ocrbatch.errors import UsageError
-from ocrbatch.pipeline.prepare import check
+from ocrbatch.pipeline.prepare import check, check_extra
 
 
 def refused(*overrides: str) -> str:
@@ -29,6 +30,19 @@ def test_a_file_is_no_output_nor_holds_one(tmp_path):
     for output in (file, file / "below", file / "below" / "it"):
         assert f"{file} is a file" in refused("input.uris=[in]", f"output.uri={output}")
     check(load("", ["input.uris=[in]", f"output.uri={tmp_path}/new/er"]))
+
+
+def test_a_model_folder_may_not_hold_credentials(tmp_path):
+    folder = "detection.model_dir='https://me:word@127.0.0.1/det'"
+    said = refused("input.uris=[in]", f"output.uri={tmp_path}", folder)
+    assert "detection.model_dir" in said and "word" not in said
+
+
+def test_a_partition_has_no_name_of_a_manifest_column(tmp_path):
+    config = load("", [f"output.uri={tmp_path}", "output.partition_by='(?P<site>x)'"])
+    check_extra([pa.field("shelf", pa.string())], config)
+    with pytest.raises(UsageError, match="site"):
+        check_extra([pa.field("site", pa.string())], config)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import pytest
 from dataset import BROKEN, DOCUMENTS, content, job, rows, snapshot
 
 from ocrbatch.config import StorageConfig
-from ocrbatch.errors import StoppedEarlyError, UsageError
+from ocrbatch.errors import UsageError
 from ocrbatch.evaluation.metrics import WordF1
 from ocrbatch.schema import FAILURES, PAGES
 from ocrbatch.sinks.verify import verify
@@ -211,9 +211,10 @@ def test_what_cannot_work_is_said_before_anything_starts(tmp_path, override, mes
 
 def test_a_set_up_that_fails_in_a_worker_ends_the_run_and_not_its_pages(tmp_path):
     rule = "documents.passwords=[{pattern: '*', env: NO_SUCH_VARIABLE}]"
-    with pytest.raises(StoppedEarlyError, match="NO_SUCH_VARIABLE") as caught:
+    with pytest.raises(UsageError, match="NO_SUCH_VARIABLE") as caught:
         job(tmp_path, f"input.uris=[{DOCUMENTS}]", rule)
     assert caught.value.remedy
+    assert caught.value.exit_code == 2, "the same command won't do the rest"
     assert not rows(tmp_path, "failures")
 
 

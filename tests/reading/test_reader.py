@@ -1,13 +1,17 @@
 """The reader's parts in a row, and what each task makes of a page; with real weights on pages drawn here."""
 
 import importlib.util
+import shutil
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
 from ocrbatch.config import JobConfig, fingerprint, load
-from ocrbatch.reading.reader import Reader, resolved
+from ocrbatch.engines import gpu, registry
+from ocrbatch.models.registry import resolve
+from ocrbatch.reading.reader import Detected, Reader, models_of, resolved, weights
 from ocrbatch.records import Region
 
 pytestmark = [
@@ -60,11 +64,7 @@ def test_pages_read_in_order(reader):
 def test_parts_in_two_workers_read_as_one(reader):
     detector = Reader.load(config(), threads=1, recognition=False)
     recognizer = Reader.load(config("recognition.batch_pixels=64"), threads=1, detection=False)
-    found = []
-    for image in PAGES:
-        (regions,) = detector.detect([image])
-        strips = detector.strips(image, regions)
-        found.append(recognizer.assemble(regions, recognizer.recognize(strips)))
+    found = [reading for image in PAGES for reading in recognizer.recognize(detector.detect([image]))]
     assert plain(found) == plain(reader.read(PAGES))
 
 
@@ -88,12 +88,20 @@ def test_recognize_takes_each_image_for_one_line():
     assert (only.text, only.det_score, only.box) == ("Order 5512", 1.0, (0, 0, 260, 70))
 
 
-def test_lines_below_score_thresh_are_rejected_with_their_polygons(reader):
+class Scores:
+    """A recognizer that says the same of any two crops."""
+
+    def recognize(self, crops):
+        return [("a", 0.5), ("", 0.0)]
+
+
+@pytest.mark.parametrize(("thresh", "kept"), [(0.0, 2), (0.5, 1)])
+def test_lines_below_score_thresh_are_rejected_with_their_polygons(thresh, kept):
     regions = [Region(np.zeros((4, 2), np.int32), 0.9), Region(np.ones((4, 2), np.int32), 0.8)]
-    strict = Reader(config("recognition.score_thresh=0.5"), None, None)
-    found = strict.assemble(regions, [("a", 0.5), ("b", 0.49)])
-    assert plain([found]) == [[[("a", 0.5, [[0, 0]] * 4, 0.9)], [("b", 0.49, [[1, 1]] * 4, 0.8)]]]
-    assert len(reader.assemble(regions, [("a", 0.5), ("", 0.0)]).lines) == 2
+    page = Detected(regions, [np.zeros((48, 64, 3), np.uint8)] * 2)
+    found = Reader(config(f"recognition.score_thresh={thresh}"), None, Scores()).recognize([page])
+    lines = [("a", 0.5, [[0, 0]] * 4, 0.9), ("", 0.0, [[1, 1]] * 4, 0.8)]
+    assert plain(found) == [[lines[:kept], lines[kept:]]]
 
 
 def test_what_is_resolved_enters_the_fingerprint():
@@ -104,6 +112,41 @@ def test_what_is_resolved_enters_the_fingerprint():
     other = {**found, "weights": {**found["weights"], "detection": "0" * 64}}
     assert fingerprint(config(), found) == fingerprint(config(), resolved(config())) != fingerprint(config(), other)
     assert set(resolved(config("task=detect"))["weights"]) == {"detection"}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A detection model of one's own, in both formats."""
+    found = tmp_path / "mine"
+    found.mkdir()
+    official = Path(resolve("PP-OCRv6_tiny_det").path)
+    shutil.copy(official, found / "inference.onnx")
+    shutil.copy(official.parent / "inference.yml", found)
+    for name in ("inference.json", "inference.pdiparams"):
+        (found / name).write_bytes(b"{}")
+    return found
+
+
+@pytest.mark.parametrize(("engine", "expected"), [("onnxruntime", "onnx"), ("paddle", "paddle")])
+def test_of_two_formats_the_engines_own_is_taken(monkeypatch, folder, engine, expected):
+    monkeypatch.setattr(registry, "installed", lambda name, device="cpu": True)
+    given = config(f"engine.name={engine}", "engine.device=cpu", f"detection.model_dir={folder}")
+    assert weights(given, "detection").format == expected
+
+
+def test_models_are_named_as_they_are(folder):
+    assert models_of(config()) == ["PP-OCRv6_small_det", "PP-OCRv6_small_rec"]
+    assert models_of(config("task=recognize")) == ["PP-OCRv6_small_rec"]
+    assert models_of(config(f"detection.model_dir={folder}")) == ["PP-OCRv6_tiny_det", "PP-OCRv6_small_rec"]
+
+
+def test_the_size_of_a_gpus_calls_enters_the_fingerprint_and_a_cpus_does_not(monkeypatch):
+    other = config("recognition.batch_pixels=512")
+    assert resolved(other) == resolved(config())
+    monkeypatch.setattr(registry, "installed", lambda name, device="cpu": True)
+    monkeypatch.setattr(gpu, "_names", lambda: ("NVIDIA H200",))
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert resolved(other) != resolved(config())
 
 
 def test_threads_are_kept_by_opencv_too():

@@ -1,4 +1,4 @@
-"""The same strip gives the same bits, whatever the batch, the neighbours, their order and the number of threads."""
+"""The same crop gives the same bits, whatever the batch, the neighbours, their order and the number of threads."""
 
 import importlib.util
 from functools import cache
@@ -22,7 +22,7 @@ pytestmark = [
 TEXTS = ["I", "No. 7", "Total", "12.50 EUR", "Invoice 2041", "Delivery address", "All goods remain our property"]
 
 
-def strip(text):
+def crop(text):
     (wide, _), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, 1.1, 2)
     image = np.full((48, wide + 16, 3), 240, np.uint8)
     cv2.putText(image, text, (8, 34), cv2.FONT_HERSHEY_SIMPLEX, 1.1, (20, 20, 20), 2, cv2.LINE_AA)
@@ -30,7 +30,7 @@ def strip(text):
     return image + noise
 
 
-STRIPS = [strip(text) for text in TEXTS]
+CROPS = [crop(text) for text in TEXTS]
 
 
 @cache
@@ -50,16 +50,16 @@ def weights():
 
 @cache
 def alone(engine):
-    return [recognizer(engine, 1, 4096).recognize([one])[0] for one in STRIPS]
+    return [recognizer(engine, 1, 4096).recognize([one])[0] for one in CROPS]
 
 
 @pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
 @settings(max_examples=30)
 @given(
-    picked=st.lists(st.integers(0, len(STRIPS) - 1), min_size=1, max_size=16),
+    picked=st.lists(st.integers(0, len(CROPS) - 1), min_size=1, max_size=16),
     batch_pixels=st.sampled_from([64, 700, 4096]),
     threads=st.sampled_from([1, 2]),
 )
-def test_a_strip_reads_the_same_in_any_company(engine, picked, batch_pixels, threads):
-    read = recognizer(engine, threads, batch_pixels).recognize([STRIPS[i] for i in picked])
+def test_a_crop_reads_the_same_in_any_company(engine, picked, batch_pixels, threads):
+    read = recognizer(engine, threads, batch_pixels).recognize([CROPS[i] for i in picked])
     assert read == [alone(engine)[i] for i in picked]

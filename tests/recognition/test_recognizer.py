@@ -14,7 +14,7 @@ from ocrbatch.recognition.recognizer import PADDING, Fill, Recognizer, padded
 
 
 class WidthEngine:
-    """Reads a strip as the number of its columns that aren't padding, in characters of one column each."""
+    """Reads a crop as the number of its columns that aren't padding, in characters of one column each."""
 
     characters = ("", *map(chr, range(0x4E00, 0x4E00 + 3300)))
 
@@ -31,7 +31,7 @@ def blank(width):
 
 @settings(deadline=None)
 @given(st.lists(st.integers(1, 3200), max_size=30), st.integers(64, 8192))
-def test_every_strip_gets_its_own_text_back(widths, batch_pixels):
+def test_every_crop_gets_its_own_text_back(widths, batch_pixels):
     recognizer = Recognizer(WidthEngine(), WidthEngine.characters, RecognitionConfig(batch_pixels=batch_pixels))
     read = recognizer.recognize([blank(w) for w in widths])
     assert read == [(WidthEngine.characters[w], 0.5) for w in widths]
@@ -45,8 +45,9 @@ def test_padding_is_grey_and_on_the_right():
 
 
 def test_fill_sums_up():
-    fill = Fill(60, 80).merge(Fill(20, 20))
+    fill = Fill(60, 80) + Fill(20, 20)
     assert fill == Fill(80, 100) and fill.padding_ratio == pytest.approx(0.2)
+    assert fill - Fill(60, 80) == Fill(20, 20)
     assert Fill().padding_ratio == 0
 
 
@@ -83,13 +84,13 @@ def test_real_weights_read_plain_text(real):
 
 @pytest.mark.models
 def test_batches_neighbours_and_order_change_no_bit(real):
-    strips = [line(text) for text in TEXTS]
-    alone = [real(64).recognize([strip])[0] for strip in strips]
-    shuffled = np.random.default_rng(1).permutation(len(strips)).tolist()
+    crops = [line(text) for text in TEXTS]
+    alone = [real(64).recognize([crop])[0] for crop in crops]
+    shuffled = np.random.default_rng(1).permutation(len(crops)).tolist()
     for batch_pixels in (64, 500, 4096):
-        assert real(batch_pixels).recognize(strips) == alone
-        assert real(batch_pixels).recognize([strips[i] for i in shuffled]) == [alone[i] for i in shuffled]
+        assert real(batch_pixels).recognize(crops) == alone
+        assert real(batch_pixels).recognize([crops[i] for i in shuffled]) == [alone[i] for i in shuffled]
     # Five alike in one bucket: an engine may take four rows at a time, and the last one alone.
-    assert real(4096).recognize(strips * 5) == alone * 5
-    noisy = [np.random.default_rng(i).integers(0, 256, s.shape, np.uint8) for i, s in enumerate(strips)]
-    assert real(4096).recognize([*noisy, *strips])[len(noisy) :] == alone
+    assert real(4096).recognize(crops * 5) == alone * 5
+    noisy = [np.random.default_rng(i).integers(0, 256, s.shape, np.uint8) for i, s in enumerate(crops)]
+    assert real(4096).recognize([*noisy, *crops])[len(noisy) :] == alone

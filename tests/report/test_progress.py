@@ -3,7 +3,6 @@
 import io
 
 from ocrbatch.report.progress import LINE_SECONDS, Progress, duration
-from ocrbatch.report.summary import RunReport
 
 
 class Clock:
@@ -46,23 +45,3 @@ def test_one_line_every_ten_seconds_without_a_terminal():
 
 def test_durations():
     assert [duration(s) for s in (0, 59.4, 61, 3725)] == ["0s", "59s", "1m01s", "1h02m"]
-
-
-def test_summary_says_what_failed_and_what_to_do():
-    report = RunReport("r", "/out", documents_listed=2, documents_read=2)
-    failure = {"code": "PDF_PASSWORD", "uri": "a.pdf", "page_index": None, "message": "encrypted", "remedy": "give it"}
-    report.count(3, 30, 0, (failure, failure))
-    report.open_failures = 2
-    text = str(report)
-    assert "2 PDF_PASSWORD" in text
-    assert "a.pdf" in text
-    assert "-> give it" in text
-    assert text.count("encrypted") == 1, "one example a code"
-    assert "/out/pages" in text
-    assert report.exit_code == 3
-
-
-def test_exit_codes():
-    assert RunReport("r", "o").exit_code == 0
-    assert RunReport("r", "o", missing=1).exit_code == 5
-    assert RunReport("r", "o", outcome="stopped", stopped_with=130).exit_code == 130

@@ -32,7 +32,7 @@ class MemoryStorage:
     def __init__(self) -> None:
         self.objects: dict[str, bytes] = {}
 
-    def list(self, uri: str, pattern: str | None = None) -> Iterator[Entry]:
+    def list(self, uri: str) -> Iterator[Entry]:
         found = [name for name in sorted(self.objects) if name.startswith(uri + "/")]
         return iter([Entry(name, len(self.objects[name]), datetime.now(UTC), "") for name in found])
 
@@ -124,11 +124,13 @@ def pages_table(pages: list[Page], *, fingerprint: str = "f1", etag: str = "e", 
     return pa.Table.from_pylist(rows, schema=PAGES if full else pa.schema([PAGES.field(name) for name in names]))
 
 
-def failures_table(failures: list[tuple[str, int | None, int]], *, code: str = "DETECT_FAILED") -> pa.Table:
+def failures_table(
+    failures: list[tuple[str, int | None, int]], *, code: str = "DETECT_FAILED", etag: str = "e"
+) -> pa.Table:
     """Rows of failures/, from (uri, page_index, attempt)."""
     rows = [
         {
-            "uri": uri, "etag": "e", "page_index": index, "code": code, "stage": "detect", "message": "m",
+            "uri": uri, "etag": etag, "page_index": index, "code": code, "stage": "detect", "message": "m",
             "remedy": "r", "retryable": True, "attempt": attempt, "run_id": "r", "fingerprint": "f1",
         }
         for uri, index, attempt in failures

@@ -21,7 +21,7 @@ from sinks_model import OUT, Killed, MemoryStorage, Tapped, added, committer, fa
 
 from ocrbatch.errors import OutputLockedError, StorageError
 from ocrbatch.sinks import parquet
-from ocrbatch.sinks.commit import Committer
+from ocrbatch.sinks.commit import Committer, read_ledger
 from ocrbatch.sinks.verify import verify
 
 DOCUMENTS = {"a": 3, "b": 2, "c": 1}
@@ -46,9 +46,18 @@ steps = st.one_of(
 class Writer:
     """One writer's process, as a thread that waits before each of its storage calls."""
 
-    def __init__(self, storage: MemoryStorage, shard: str, name: str, script: list, persistent: bool) -> None:  # type: ignore[type-arg]
+    def __init__(
+        self,
+        storage: MemoryStorage,
+        shard: str,
+        name: str,
+        etag: str,
+        script: list,  # type: ignore[type-arg]
+        persistent: bool,
+    ) -> None:
         self.storage = Tapped(storage, self.tap)
         self.shard, self.name, self.script, self.persistent = shard, name, script, persistent
+        self.etag = etag  # of the version of each document that was there when this writer began
         self.fate = "go"
         self.turn, self.parked = threading.Semaphore(0), threading.Semaphore(0)
         self.finished = False
@@ -103,11 +112,11 @@ class Writer:
 
         match verb:
             case "add":
-                c.add([stage(pages_table(some), "pages") for some in what])
+                c.add([stage(pages_table(some, etag=self.etag), "pages") for some in what])
             case "stage":
-                stage(pages_table(what), "pages")
+                stage(pages_table(what, etag=self.etag), "pages")
             case "fail":
-                c.add([stage(failures_table(what), "failures")])
+                c.add([stage(failures_table(what, etag=self.etag), "failures")])
             case "repeat":
                 c.add(staged)
             case "adopt":
@@ -141,10 +150,15 @@ class Writers(RuleBasedStateMachine):
         self.parts: dict[str, bytes] = {}
         self.log: dict[str, bytes] = {}
 
-    @rule(shard=st.sampled_from(["x", "x", "y"]), script=st.lists(steps, max_size=5), persistent=st.booleans())
-    def spawn(self, shard: str, script: list, persistent: bool) -> None:  # type: ignore[type-arg]
+    @rule(
+        shard=st.sampled_from(["x", "x", "y"]),
+        etag=st.sampled_from(["e", "e", "f"]),
+        script=st.lists(steps, max_size=5),
+        persistent=st.booleans(),
+    )
+    def spawn(self, shard: str, etag: str, script: list, persistent: bool) -> None:  # type: ignore[type-arg]
         self.spawned += 1
-        self.writers.append(Writer(self.storage, shard, f"w{self.spawned}", script, persistent))
+        self.writers.append(Writer(self.storage, shard, f"w{self.spawned}", etag, script, persistent))
 
     @precondition(lambda self: self.writers)
     @rule(data=st.data(), count=st.integers(1, 30))
@@ -195,8 +209,14 @@ class Writers(RuleBasedStateMachine):
         report = verify(self.storage, OUT)  # type: ignore[arg-type]
         assert report.problems == []
         assert report.notes == []
-        kinds = {json.loads(body)["type"] for body in self.log.values()}
-        assert kinds <= {"open", "add", "publish", "close"}
+        records = [json.loads(body) for body in self.log.values()]
+        assert {record["type"] for record in records} <= {"open", "add", "publish", "close"}
+        ledger = read_ledger(self.storage, OUT)  # type: ignore[arg-type]
+        for failed in (f for record in records for part in record.get("parts", ()) for f in part["failures"]):
+            held = ledger.pages_held(failed["uri"], failed["etag"])[1]
+            states = ledger.failures(failed["uri"], failed["etag"])
+            index = failed["page_index"]
+            assert index in states or (held or states if index is None else index in held), "no failure gets lost"
 
 
 Writers.TestCase.settings = settings(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -41,21 +43,35 @@ def version(uri: str, etag: str, index: int | None = None) -> FailedPage:
 
 
 def test_failures_are_past_once_another_version_is_met() -> None:
+    """Only `open_failures` forgets them: a version that comes back, or a result that came late, has its end still."""
     ledger = opened()
     add(ledger, failures_part("a", version("a.pdf", "1"), version("a.pdf", "1", 3), version("b.pdf", "1")))
     assert ledger.failure_total == 3
     add(ledger, failures_part("b", version("a.pdf", "2")))
     assert [(uri, etag) for uri, etag, *_ in ledger.open_failures()] == [("b.pdf", "1"), ("a.pdf", "2")]
+    assert set(ledger.failures("a.pdf", "1")) == {None, 3}
     add(ledger, pages_part("c", ("a.pdf", 1, (0,))))
     assert [(uri, etag) for uri, etag, *_ in ledger.open_failures()] == [("b.pdf", "1")]
+    assert ledger.failure_total == 1
+    assert set(ledger.failures("a.pdf", "2")) == {None}
+    add(ledger, failures_part("d", version("a.pdf", "1", 4)))
+    assert ledger.failure_total == 4, "the version of the first three is back"
 
 
-def test_an_archive_that_could_not_be_listed_is_past_once_a_member_is_met() -> None:
+def test_an_archive_that_could_not_be_listed_is_past_once_a_page_of_it_is_held() -> None:
     ledger = opened()
     add(ledger, failures_part("a", version("a.zip", "1"), version("a.zip!/2.png", "1-0"), version("b.zip", "1")))
-    assert ledger.failure_total == 2
+    assert ledger.failure_total == 3, "a list may name a broken archive and its member"
     add(ledger, pages_part("b", ("b.zip!/1.png", 1, (0,))))
-    assert [uri for uri, *_ in ledger.open_failures()] == ["a.zip!/2.png"]
+    assert [uri for uri, *_ in ledger.open_failures()] == ["a.zip", "a.zip!/2.png"]
+
+
+def test_settings_are_those_that_pages_were_read_with() -> None:
+    ledger = opened()
+    add(ledger, replace(failures_part("a", failure("u", 0)), fingerprints=("failed",)))
+    assert ledger.fingerprints == set()
+    add(ledger, replace(pages_part("b", ("u", 1, (0,))), fingerprints=("read",)))
+    assert ledger.fingerprints == {"read"}
 
 
 @settings(deadline=None)
@@ -83,7 +99,7 @@ def test_page_set_is_a_set(a: set[int], b: set[int]) -> None:
             (pages_part("a", ("u\udcff", 9, (0, 8))), failures_part("b", failure("v", None, 2))),
             (("x", "y"),),
         ),
-        Publish("main", 3, AT, "pages", "dt=1", "pages/dt=1/part-7.parquet", "m", ("a", "b"), 3, 4, "00"),
+        Publish("main", 3, AT, "pages", "dt=1", "pages/dt=1/part-7.parquet", "m", ("a", "b"), 3, 4, "00", "s"),
         Close("main", 3, AT),
     ],
 )
@@ -203,18 +219,18 @@ def test_pages_of_the_same_call_make_failures_moot() -> None:
     assert held.pages
 
 
+keys = st.tuples(st.sampled_from("uv"), st.sampled_from("ef"))
 indexes = st.sets(st.integers(0, 3), min_size=1, max_size=3).map(lambda s: tuple(sorted(s)))
-page_parts = st.builds(lambda u, p: ("pages", u, p), st.sampled_from("uv"), indexes)
-failure_parts = st.builds(
-    lambda u, i, a: ("failures", u, i, a), st.sampled_from("uv"), st.none() | st.integers(0, 3), st.integers(1, 3)
-)
+page_parts = st.builds(lambda k, p: ("pages", k, p), keys, indexes)
+failure_parts = st.builds(lambda k, i, a: ("failures", k, i, a), keys, st.none() | st.integers(0, 3), st.integers(1, 3))
 any_parts = st.lists(page_parts | failure_parts, max_size=12)
 
 
-def make(number: int, kind: str, uri: str, *rest: object) -> Part:
+def make(number: int, kind: str, key: tuple[str, str], *rest: object) -> Part:
     if kind == "pages":
-        return pages_part(f"p{number}", (uri, 4, rest[0]))  # type: ignore[arg-type]
-    return failures_part(f"p{number}", failure(uri, *rest))  # type: ignore[arg-type]
+        part = pages_part(f"p{number}", (key[0], 4, rest[0]))  # type: ignore[arg-type]
+        return replace(part, pages=tuple(replace(held, etag=key[1]) for held in part.pages))
+    return failures_part(f"p{number}", replace(failure(key[0], *rest), etag=key[1]))  # type: ignore[arg-type]
 
 
 @settings(deadline=None)
@@ -234,10 +250,26 @@ def test_what_is_superfluous_stays_so(first: list, then: list, probe: tuple, lat
         assert late or empty(ledger.admit([candidate])[0])
 
 
+@settings(deadline=None)
+@given(any_parts)
+def test_a_failure_stands_until_its_own_document_does_better(parts: list) -> None:  # type: ignore[type-arg]
+    ledger = opened()
+    for number, spec in enumerate(parts):
+        fresh = [part for part in ledger.admit([make(number, *spec)]) if part.pages or part.failures]
+        add(ledger, *fresh)
+        key, shown = spec[1], {(uri, etag) for uri, etag, *_ in ledger.open_failures()}
+        assert len({uri for uri, _ in shown}) == len(shown), "of one version of a document at most"
+        assert not fresh or (key in shown) == bool(ledger.failures(*key)), "of the one that was met last"
+    for kind, key, *rest in parts:
+        held, failed = ledger.pages_held(*key)[1], ledger.failures(*key)
+        if kind == "failures":
+            assert rest[0] in failed or (rest[0] in held if rest[0] is not None else bool(held or failed))
+
+
 def test_publish_replaces_staged_parts_and_is_pending_until_the_writer_goes_on() -> None:
     ledger = opened()
     add(ledger, pages_part("a", ("u", 1, (0,))), pages_part("b", ("v", 1, (0,))))
-    publish = Publish("main", 0, AT, "pages", "", "pages/part-2.parquet", "m", ("a", "b"), 2, 9, "00")
+    publish = Publish("main", 0, AT, "pages", "", "pages/part-2.parquet", "m", ("a", "b"), 2, 9, "00", "s")
     ledger.apply(2, publish)
     assert ledger.unapplied["main"] == (2, publish)
     assert ledger.names("m")
@@ -258,7 +290,7 @@ def test_publish_replaces_staged_parts_and_is_pending_until_the_writer_goes_on()
         Add("other", 0, AT),
         Add("main", 0, AT, (pages_part("b", ("u", 1, (0,))),)),
         Add("main", 0, AT, (pages_part("a", ("v", 1, (0,))),)),
-        Publish("main", 0, AT, "pages", "", "pages/part-2.parquet", "m", ("a", "nowhere"), 2, 9, "00"),
+        Publish("main", 0, AT, "pages", "", "pages/part-2.parquet", "m", ("a", "nowhere"), 2, 9, "00", "s"),
     ],
 )
 def test_a_record_that_no_writer_can_have_written_is_refused(record: Open | Add | Publish) -> None:

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import fsspec
 import pytest
 
 from ocrbatch.config import StorageConfig
-from ocrbatch.sources.fetching import close_archives
 from ocrbatch.storage import Storage
 
 
 @pytest.fixture
-def storage() -> Iterator[Storage]:
-    yield Storage(StorageConfig())
-    close_archives()
+def storage() -> Storage:
+    return Storage(StorageConfig())
 
 
 @pytest.fixture

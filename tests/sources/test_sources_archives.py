@@ -25,8 +25,8 @@ from ocrbatch.sources.archives import list_members
 from ocrbatch.sources.fetching import fetch, fetched
 from ocrbatch.sources.listing import documents
 from ocrbatch.sources.members import is_container, split_etag, split_member
-from ocrbatch.sources.ranges import RangeFile
 from ocrbatch.storage import Storage
+from ocrbatch.storage.ranges import RangeFile
 
 Put = Callable[[str, bytes], Path]
 PutMemory = Callable[..., str]
@@ -79,7 +79,7 @@ def test_members(name: str, remote: bool, storage: Storage, put_memory: PutMemor
     assert len({d.etag for d in found}) == len(found)
     assert bodies(storage, found, tmp_path) == {f"{uri}!/{n}": b for n, b in FILES.items()}
     # In any order, and by a process that has not listed it.
-    fetching.close_archives()
+    fetching._cache.clear()
     assert bodies(storage, found[::-1], tmp_path) == {f"{uri}!/{n}": b for n, b in FILES.items()}
     assert list(tmp_path.glob("fetched-*")) == []
 
@@ -379,10 +379,9 @@ def test_damage_never_raises_anything_else(suffix: str, data: st.DataObject, sto
                 body[at:at] = body[: data.draw(st.integers(0, 600))]
     path = tmp_path / f"fuzz{suffix}"
     path.write_bytes(bytes(body))
-    fetching.close_archives()
     for document in listed(storage, path):
         try:
-            fetch(document, storage, tmp_path, LIMITS).unlink()
+            fetch(document, storage, tmp_path, LIMITS).discard()
         except DocumentError as error:
             assert error.code.stage == "fetch"
     assert list(tmp_path.glob("fetched-*")) == []

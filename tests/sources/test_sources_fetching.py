@@ -13,7 +13,7 @@ from sources_containers import FILES, zip_bytes
 from ocrbatch.config import DocumentsConfig, InputConfig
 from ocrbatch.errors import AccessDeniedError, DocumentError, StorageError
 from ocrbatch.records import Document
-from ocrbatch.sources.fetching import fetch, fetched
+from ocrbatch.sources.fetching import LocalFile, fetch, fetched
 from ocrbatch.sources.listing import documents
 from ocrbatch.storage import Storage
 
@@ -35,6 +35,19 @@ def test_a_file_on_this_disk_is_handed_out_itself(storage: Storage, put: Put, tm
     with fetched(Document(str(path), ""), storage, tmp_path, LIMITS) as found:
         assert found == path
     assert path.read_bytes() == b"body"
+
+
+def test_an_original_is_no_copy_whatever_its_name(storage: Storage, put: Put, tmp_path: Path) -> None:
+    path = put("fetched-0.png", b"body")
+    with fetched(Document(str(path), ""), storage, tmp_path, LIMITS):
+        pass
+    assert path.read_bytes() == b"body"
+
+
+def test_a_folder_may_be_called_as_an_archive_with_a_bang(storage: Storage, put: Put, tmp_path: Path) -> None:
+    path = put("in/scans.zip!/a.png", b"body")
+    (document,) = documents(InputConfig(uris=(str(tmp_path / "in"),)), storage)
+    assert fetch(document, storage, tmp_path, LIMITS) == LocalFile(path, is_copy=False)
 
 
 def test_a_remote_file_is_copied_and_the_copy_deleted(storage: Storage, put_memory: PutMemory, tmp_path: Path) -> None:
@@ -62,7 +75,7 @@ def test_too_large(storage: Storage, put_memory: PutMemory, put: Put, tmp_path: 
     for uri in (str(put("large.png", b"x" * 11)), "memory://fetch/large.png"):
         assert code(storage, Document(uri, "e"), tmp_path, limits) == "FILE_TOO_LARGE"
         assert code(storage, Document(uri, "e", size=11), tmp_path, limits) == "FILE_TOO_LARGE"
-    assert fetch(Document(str(put("small.png", b"x" * 10)), ""), storage, tmp_path, limits).name == "small.png"
+    assert fetch(Document(str(put("small.png", b"x" * 10)), ""), storage, tmp_path, limits).path.name == "small.png"
 
 
 @pytest.mark.parametrize(
@@ -106,7 +119,7 @@ def test_an_archive_that_is_readable_again_is_to_be_listed_again(storage: Storag
 def test_a_file_that_was_replaced_after_it_was_listed(storage: Storage, put: Put, tmp_path: Path) -> None:
     path = put("a.png", b"old")
     (document,) = documents(InputConfig(uris=(str(path),)), storage)
-    assert fetch(document, storage, tmp_path, LIMITS) == path
+    assert fetch(document, storage, tmp_path, LIMITS) == LocalFile(path, is_copy=False)
     put("a.png", b"newer")
     assert code(storage, document, tmp_path) == "FETCH_CHANGED"
 

@@ -174,7 +174,7 @@ def test_names_that_are_not_utf8(storage: Storage, tmp_path: Path) -> None:
     path.write_bytes(b"1")
     (document,) = documents(InputConfig(uris=(str(path.parent),)), storage)
     assert document.uri == f"file://{tmp_path}/odd/caf%E9.png"
-    assert fetch(document, storage, tmp_path, DocumentsConfig()).read_bytes() == b"1"
+    assert fetch(document, storage, tmp_path, DocumentsConfig()).path.read_bytes() == b"1"
     assert uris(storage, document.uri, path) == [document.uri]
     assert uris(storage, path.parent, include=("caf?.png",)) == [document.uri]
 

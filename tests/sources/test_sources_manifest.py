@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,8 +17,8 @@ from sources_containers import zip_bytes
 from ocrbatch.config import InputConfig
 from ocrbatch.errors import UsageError
 from ocrbatch.records import Document
-from ocrbatch.sources.manifest import read
-from ocrbatch.storage import Storage
+from ocrbatch.sources.manifest import _rows, read
+from ocrbatch.storage import Entry, Storage
 
 Put = Callable[..., Path]
 PutMemory = Callable[..., str]
@@ -185,6 +187,41 @@ def test_no_manifest(storage: Storage, tmp_path: Path) -> None:
         load(storage, tmp_path / "absent.csv")
     with pytest.raises(UsageError):
         read(InputConfig(), storage)
+
+
+def test_closing_ends_the_threads_and_what_they_were_to_do(
+    storage: Storage, put: Put, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked: list[str] = []
+    stat = storage.stat
+
+    def slow(uri: str) -> Entry:
+        looked.append(uri)
+        time.sleep(0.05)
+        return stat(uri)
+
+    monkeypatch.setattr(storage, "stat", slow)
+    manifest = put("list.txt", "".join(f"{i}.png\n" for i in range(1000)).encode())
+    before = threading.active_count()
+    found = read(InputConfig(manifest=str(manifest)), storage).documents
+    assert next(found).uri == f"{folder}/0.png"
+    found.close()
+    assert threading.active_count() == before
+    assert len(looked) < 200
+
+
+@pytest.mark.parametrize("url", ["https://user:pw@h/a/list.csv", "https://h/a/list.csv?sig=abc/def"])
+def test_credentials_of_the_manifest_do_not_come_into_the_rows(url: str, storage: Storage) -> None:
+    with pytest.raises(UsageError, match=r"the manifest https://h/a/list\.csv has a query or a user part"):
+        read(InputConfig(manifest=url), storage)
+
+
+@pytest.mark.parametrize("row", ["x.png?sig=abc", "https://h/x.png?sig=abc", "https://u:abc@h/x.png"])
+def test_rows_are_checked_as_they_are_used(row: str) -> None:
+    """A question mark in a relative path is a query once the manifest's folder stands in front of it."""
+    with pytest.raises(UsageError, match="query or a user part") as caught:
+        list(_rows(pa.table({"uri": [row]}), [], "uri", "https://h/a/"))
+    assert "abc" not in str(caught.value)
 
 
 def test_empty_manifest(storage: Storage, put: Put, folder: Path) -> None:

@@ -17,7 +17,16 @@ from hypothesis import strategies as st
 from ocrbatch.records import Document
 from ocrbatch.schema import MANIFEST
 from ocrbatch.sinks.ledger import FailureState, Ledger
-from ocrbatch.sources.selection import Tally, Work, decide, manifest_batches, manifest_schema, read_manifest, select
+from ocrbatch.sources.selection import (
+    Decision,
+    Tally,
+    Work,
+    decide,
+    manifest_batches,
+    manifest_schema,
+    read_manifest,
+    select,
+)
 
 
 class Failed(NamedTuple):
@@ -75,6 +84,15 @@ def run(count: int | None, held: set[int], failed: Failures, attempts: int = 3) 
 )
 def test_rules(count: int | None, held: set[int], failed: Failures, expected: tuple[str, Work | None, int]) -> None:
     assert run(count, held, failed) == expected
+
+
+def test_a_failure_of_a_page_that_is_not_wanted_any_more_is_past() -> None:
+    state = Held({KEY: (4, {0, 1})}, {KEY: {2: Failed(1, False), 3: Failed(2, True)}})
+    assert decide(DOC, state, 3, lambda count: range(2)) == Decision("complete", held=2)
+    assert decide(DOC, state, 3, lambda count: range(3)) == Decision("failed", stays=1, held=2)
+    assert decide(DOC, Held({KEY: (4, {0})}, {KEY: {3: Failed(2, True)}}), 3, lambda count: range(2)).work == Work(
+        DOC, (0,), 1
+    )
 
 
 def test_another_version_of_a_document_is_new() -> None:

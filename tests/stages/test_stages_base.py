@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ocrbatch.errors import DocumentError, UsageError
-from ocrbatch.stages.base import FAILURE, PAGE, ROW, PageStage, binary_column, bytes_at, guarded
+from ocrbatch.errors import DocumentError, StorageError, UsageError
+from ocrbatch.stages.base import FAILURE, PAGE, ROW, STOP, PageStage, binary_column, bytes_at, guarded
 
 
 @given(st.lists(st.booleans(), max_size=40))
@@ -79,6 +79,19 @@ def test_a_page_that_fails_takes_no_neighbour_with_it():
     assert out["failure"][1].as_py()["code"] == "RECOGNIZE_FAILED"
     assert "thirteen" in out["failure"][1].as_py()["message"]
     assert out["failure"][1].as_py()["remedy"]
+
+
+class Unprepared(Doubles):
+    def work(self, table, rows):
+        raise StorageError("the weights can't be read", "Check the bucket.")
+
+
+def test_a_wrong_setup_stops_the_run_by_rows():
+    out = Unprepared()(rows(1, 2, 3, failed=(2,)))
+    assert out["outcome"].to_pylist() == [STOP, FAILURE, STOP]
+    reason = out["failure"][0].as_py()
+    assert (reason["message"], reason["remedy"]) == ("the weights can't be read", "Check the bucket.")
+    assert int(reason["code"]) == StorageError.exit_code
 
 
 def test_failures_pass_by_untouched():

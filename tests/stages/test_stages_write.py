@@ -58,6 +58,14 @@ def test_one_block_becomes_pages_failures_and_ignored(tmp_path):
     assert not list(tmp_path.glob("pages")), "staged files must not be where readers look"
 
 
+def test_the_driver_learns_which_failures_a_run_tries_again(tmp_path):
+    rows = [failed(f"{attempt}.pdf", None) | {"attempt": attempt} for attempt in (1, 2, 3)]
+    rows = [row | {"failure": row["failure"] | {"retryable": True}} for row in rows] + [failed("final.pdf", None)]
+    (written,) = Written.decode(stage_for(tmp_path)(finished(*rows)))
+    said = [(failure["uri"], failure["attempt"], failure["again"]) for failure in written.failures]
+    assert said == [("1.pdf", 1, True), ("2.pdf", 2, True), ("3.pdf", 3, False), ("final.pdf", 1, False)]
+
+
 def test_pass_through_columns_keep_their_type(tmp_path):
     extra = pa.array([{"shelf": 7}], pa.struct([("shelf", pa.int16())]))
     (written,) = Written.decode(

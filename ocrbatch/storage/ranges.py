@@ -9,7 +9,8 @@ import io
 from typing import Any, Final
 
 from ocrbatch.errors import StorageError
-from ocrbatch.storage import Entry, Storage, redact
+from ocrbatch.storage.store import Storage
+from ocrbatch.storage.uris import Entry, local_path, redact
 
 # What one request asks for: large enough that reading on is fast (8 requests of 4 MiB a second are 32 MiB/s on one
 # connection), small enough that the header of one member isn't dear.
@@ -18,7 +19,7 @@ BLOCK_BYTES: Final = 4 << 20
 
 def open_file(entry: Entry, storage: Storage) -> io.BufferedReader:
     """The file itself where it is on this disk, else a buffered `RangeFile`. Raises StorageError, OSError."""
-    path = storage.is_local(entry.uri)
+    path = local_path(entry.uri)
     if path is not None:
         return path.open("rb")
     size = entry.size if entry.size is not None else storage.stat(entry.uri).size

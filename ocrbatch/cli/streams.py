@@ -1,0 +1,54 @@
+"""Standard output and error that outlive their reader: `ocrbatch run ... 2>&1 | head` still reads every page.
+
+Invariant: a pipe that its reader closed changes neither what a verb does nor its exit code.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, TextIO, cast
+
+
+class _Lasting:
+    """A text stream whose writes never fail for want of a reader; all else is the stream's own."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        try:
+            return self._stream.write(text)
+        except BrokenPipeError:
+            self._drain()
+            return len(text)
+
+    def flush(self) -> None:
+        try:
+            self._stream.flush()
+        except BrokenPipeError:
+            self._drain()
+
+    def _drain(self) -> None:
+        # What the stream still holds goes nowhere, too: else Python's last flush fails, and makes the exit code 120.
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, self._stream.fileno())
+        os.close(nowhere)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+@contextmanager
+def lasting() -> Iterator[None]:
+    """`sys.stdout` and `sys.stderr` as lasting streams for the length of a `with`, at whose end they are flushed."""
+    before = sys.stdout, sys.stderr
+    sys.stdout, sys.stderr = (cast(TextIO, _Lasting(stream)) for stream in before)
+    try:
+        yield
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        sys.stdout, sys.stderr = before

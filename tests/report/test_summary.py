@@ -1,0 +1,109 @@
+"""The summary: what failed, what to do next, and a query that runs as it is printed."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from ocrbatch.report.summary import RunReport
+
+FAILURE = {
+    "code": "FETCH_FAILED",
+    "uri": "a.pdf",
+    "page_index": None,
+    "attempt": 1,
+    "stage": "fetch",
+    "message": "no answer",
+    "remedy": "look",
+    "retryable": True,
+    "again": True,
+}
+USED_UP = FAILURE | {"attempt": 3, "again": False}
+FINAL = FAILURE | {"code": "PDF_BROKEN", "retryable": False, "again": False}
+
+
+def report(*failures, **fields):
+    made = RunReport("r", "/out", documents_listed=2, documents_read=2, **fields)
+    made.count(3, 30, 0, failures)
+    made.open_failures = len(failures)
+    return made
+
+
+def test_it_says_what_failed_with_one_example_a_code():
+    made = report(FINAL, FINAL)
+    text = str(made)
+    assert "2 PDF_BROKEN" in text
+    assert "a.pdf" in text
+    assert "-> look" in text
+    assert text.count("no answer") == 1
+    assert "/out/pages" in text
+    assert made.exit_code == 3
+
+
+def test_retrying_is_advised_only_where_a_run_would_retry():
+    assert "2 failures may pass: run the same command again" in str(report(FAILURE, FAILURE, FINAL))
+    for failures in ([USED_UP], [FINAL]):
+        assert "run the same command again" not in str(report(*failures))
+
+
+def test_what_was_tried_as_often_as_allowed_names_the_key():
+    text = str(report(USED_UP, FAILURE))
+    assert "1 failure may pass: run the same command again" in text
+    assert "tried 3 times is not tried again" in text
+    assert "--set pipeline.attempts=4" in text
+    assert "pipeline.attempts=" not in str(report(FINAL))
+
+
+def test_failures_of_earlier_runs_that_no_run_tries_again():
+    text = str(RunReport("r", "/out", outcome="nothing_left", documents_listed=1, open_failures=1))
+    assert "mend or replace the files" in text
+    assert "pipeline.attempts" in text
+    assert "run the same command again" not in text
+
+
+def test_exit_codes():
+    assert RunReport("r", "o").exit_code == 0
+    assert RunReport("r", "o", missing=1).exit_code == 5
+    assert RunReport("r", "o", outcome="stopped", stopped_with=130).exit_code == 130
+
+
+def test_the_json_has_the_derived_figures():
+    tree = json.loads(report(FAILURE, seconds={"read": 2.0}).to_json())
+    assert (tree["exit_code"], tree["pages_per_second"], tree["retryable"], tree["tried"]) == (3, 1.5, 1, 0)
+
+
+NAMES = [
+    "plain",
+    "o'clock",
+    'a "b"',
+    "[2024] *?",
+    "back\\slash",
+    "$HOME `id`",
+    "{braces}",
+    "_x",
+    "\u00e9\U0001f4c4",
+    "a b",
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_printed_query_runs_whatever_the_output_is_called(name, tmp_path):
+    output = tmp_path / name
+    part = output / "pages/year=2024/part-000000000001.parquet"
+    part.parent.mkdir(parents=True)
+    rows = [{"uri": "/scans/found.png", "page_index": 0, "text": "a text"}]
+    pq.write_table(pa.Table.from_pylist(rows), part)
+    said = str(RunReport("r", str(output), pages=1))
+    (command,) = re.findall(r"^Query it +(.+)$", said, re.MULTILINE)
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", "-c", command], env=os.environ | {"PATH": path}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "found.png" in done.stdout
