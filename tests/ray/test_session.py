@@ -30,12 +30,11 @@ def test_whose_workers_are_here(monkeypatch):
     assert stays_here(load("", []).pipeline), "a Ray that this process is in goes before an address"
 
 
-class Worker:
-    def pid(self) -> int:
-        return os.getpid()
-
-
 def test_what_a_pass_left_behind_is_ended_and_nobody_else():
+    class Worker:  # in here, so that it travels by value
+        def pid(self) -> int:
+            return os.getpid()
+
     stuck = ray.remote(num_cpus=0.1, max_restarts=-1)(Worker).options(**worker_options("run-1")).remote()
     other = ray.remote(num_cpus=0.1, max_restarts=-1)(Worker).options(**worker_options("run-2")).remote()
     ray.get([stuck.pid.remote(), other.pid.remote()])
