@@ -217,6 +217,8 @@ class PipelineConfig(Section):
     """Memory of Ray's object store when Ray is started here, in MiB."""
     attempts: int = Field(default=3, ge=1)
     """How often a page that failed for a passing reason is tried, over all runs."""
+    max_error_rate: float = Field(default=1.0, gt=0)
+    """A run stops early once this share of its results are failures, of at least 100. 1: all of them; above: never."""
 
 
 class JobConfig(Section):

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
 
 from ocrbatch.cli.options import job_arguments, job_config
 from ocrbatch.errors import OcrBatchError
+from ocrbatch.report.summary import RunReport
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,13 +24,17 @@ def execute(arguments: argparse.Namespace) -> int:
     """
     config = job_config(arguments)
     from ocrbatch.pipeline.run import run
-    from ocrbatch.report.summary import RunReport
 
+    return finish(lambda say: run(config, wait=arguments.wait, say=say), arguments.json)
+
+
+def finish(work: Callable[[Callable[[str], None]], RunReport], as_json: bool) -> int:
+    """Does the work, which takes a function for its lines, prints its summary and gives its exit code."""
     try:
-        report = run(config, wait=arguments.wait, say=lambda line: print(line, file=sys.stderr))
+        report = work(lambda line: print(line, file=sys.stderr))
     except OcrBatchError as error:
-        if arguments.json and isinstance(error.report, RunReport):
+        if as_json and isinstance(error.report, RunReport):
             print(error.report.to_json())
         raise
-    print(report.to_json() if arguments.json else f"\n{report}")
+    print(report.to_json() if as_json else f"\n{report}")
     return report.exit_code

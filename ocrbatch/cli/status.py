@@ -61,6 +61,10 @@ def execute(arguments: argparse.Namespace) -> int:
         tried = [state.attempt for _, _, state in failures if state.code == code and state.retryable]
         if tried:
             print(f"    tried {_range(tried)}: a run tries again what was tried less often than pipeline.attempts")
+    if failures:
+        print(
+            f"Next         mended: `ocrbatch retry {config.output.uri}`, with --only CODE, --set KEY=VALUE as it fits"
+        )
     return 3 if failures else 0
 
 

@@ -10,8 +10,9 @@ from dataclasses import replace
 from typing import Any
 
 from ocrbatch.errors import DocumentError
+from ocrbatch.records import Document
 from ocrbatch.sinks.ledger import Ledger
-from ocrbatch.sources.selection import Decision, Work, decide
+from ocrbatch.sources.selection import Decision, OpenFailure, Work, decide
 from ocrbatch.stages.base import FAILURE, failure_row
 
 Expected = Callable[[int], Sequence[int]]
@@ -20,7 +21,11 @@ Expected = Callable[[int], Sequence[int]]
 
 def decided(work: Work, ledger: Ledger, expected: Expected) -> Decision:
     """What became of a run's work: left, where a page has neither its row nor a failure of this attempt."""
-    decision = decide(work.document, ledger, work.attempt, expected)
+
+    def earlier(_: Document, index: int | None, failure: OpenFailure) -> bool:
+        return failure.attempt < work.attempt and index not in work.done
+
+    decision = decide(work.document, ledger, earlier, expected)
     if decision.work is None:
         return decision
     return replace(decision, work=replace(decision.work, attempt=work.attempt))

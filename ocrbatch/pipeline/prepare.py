@@ -6,6 +6,7 @@ import re
 from collections.abc import Generator, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Protocol
 from uuid import uuid4
 
 import pyarrow as pa
@@ -18,6 +19,15 @@ from ocrbatch.records import Document
 from ocrbatch.schema import PAGES
 from ocrbatch.sources import listing, manifest
 from ocrbatch.storage import Storage, is_writable, local_path, scheme
+
+
+class Source(Protocol):
+    """Where a run's documents come from. extra: their pass-through columns, known once `documents` was called."""
+
+    extra: list[pa.Field]
+
+    def documents(self) -> Generator[Document]:
+        """The documents, anew at every call."""
 
 
 @dataclass(slots=True)

@@ -10,7 +10,7 @@ from ocrbatch.config import JobConfig
 from ocrbatch.documents.pages import parse_pages
 from ocrbatch.pipeline.prepare import Inputs, check
 from ocrbatch.sinks.commit import read_ledger
-from ocrbatch.sources.selection import Tally, select
+from ocrbatch.sources.selection import Tally, passing, select
 from ocrbatch.stages.identity import identify
 from ocrbatch.storage import Storage
 
@@ -57,7 +57,7 @@ def preview(config: JobConfig) -> Preview:
     found = Preview(config.output.uri, identity.fingerprint)
     inputs = Inputs(config, Storage(config.input.storage))
     wanted = parse_pages(config.documents.pages).expected
-    for work in select(inputs.documents(), ledger, config.pipeline.attempts, found.tally, wanted):
+    for work in select(inputs.documents(), ledger, passing(config.pipeline.attempts), found.tally, wanted):
         found.bytes += work.document.size or 0
         found.retries += work.attempt > 1
         stem, dot, ending = work.document.uri.rpartition("/")[2].rpartition(".")

@@ -6,68 +6,57 @@ Invariant: whatever ends a run, what was committed stays, and the same command d
 from __future__ import annotations
 
 import contextlib
-import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from collections.abc import Callable
 from itertools import chain
-from typing import Final
-
-import pyarrow as pa
 
 from ocrbatch.config import JobConfig
 from ocrbatch.documents.pages import parse_pages
-from ocrbatch.errors import InterruptedRunError, OcrBatchError, StoppedEarlyError, UsageError
-from ocrbatch.pipeline import worklist
-from ocrbatch.pipeline.build import build
-from ocrbatch.pipeline.drain import drained
-from ocrbatch.pipeline.interrupts import catch, interruptible
-from ocrbatch.pipeline.lost import Expected, decided, lost, lost_rows
-from ocrbatch.pipeline.prepare import Inputs, check, check_extra, new_run_id
-from ocrbatch.pipeline.resources import Cluster, Pools, size_pools
-from ocrbatch.pipeline.session import end_workers, identified, session, stays_here
-from ocrbatch.pipeline.worklist import ManifestFile
-from ocrbatch.report.progress import Progress
+from ocrbatch.errors import OcrBatchError
+from ocrbatch.pipeline.interrupts import interruptible
+from ocrbatch.pipeline.job import Job
+from ocrbatch.pipeline.prepare import Inputs, Source, check, check_extra, new_run_id
+from ocrbatch.pipeline.retry import Chosen, FailedDocuments
+from ocrbatch.pipeline.session import identified, session, stays_here
 from ocrbatch.report.summary import RunReport
 from ocrbatch.sinks.columns import check_columns
 from ocrbatch.sinks.commit import Committer, read_ledger
-from ocrbatch.sources.selection import Tally, Work, decide, select
-from ocrbatch.stages.base import ROW
-from ocrbatch.stages.identity import Identity, identify
-from ocrbatch.stages.write import WriteStage, Written
-from ocrbatch.storage import Storage, join
-
-log = logging.getLogger(__name__)
-
-# After the first pass, what was lost with a worker is read again: once as it was, then with each page in a task of its
-# own, so that one poisonous page takes no neighbours with it.
-PASSES: Final = 3
+from ocrbatch.sources.selection import Tally, decide, passing, select
+from ocrbatch.stages.identity import identify
+from ocrbatch.storage import Storage
 
 
 def run(
-    config: JobConfig, *, wait: bool = False, say: Callable[[str], None] = print, run_id: str | None = None
+    config: JobConfig,
+    *,
+    wait: bool = False,
+    say: Callable[[str], None] = print,
+    run_id: str | None = None,
+    retry: Chosen | None = None,
 ) -> RunReport:
     """Does the job that the config describes and gives its report, which is also under OUTPUT/_ocrbatch/runs/.
 
-    wait: for another run of the same output to end. say: takes lines for a person.
+    wait: for another run of the same output to end. say: takes lines for a person. retry: read these failures of the
+    output again instead of the config's inputs.
 
     Raises UsageError (config, models, inputs), OutputLockedError, OutputInconsistentError, StoppedEarlyError, and
     InterruptedRunError after Ctrl-C or SIGTERM; what was finished by then is published.
     """
     with interruptible():
-        return _run(config, run_id or new_run_id(), wait, say)
+        return _run(config, run_id or new_run_id(), wait, say, retry)
 
 
-def _run(config: JobConfig, run_id: str, wait: bool, say: Callable[[str], None]) -> RunReport:
+def _run(config: JobConfig, run_id: str, wait: bool, say: Callable[[str], None], retry: Chosen | None) -> RunReport:
     started = time.monotonic()
     check(config)
     # Told at once on this machine; a cluster's workers are asked, once it is joined.
     identity = identify(config) if stays_here(config.pipeline) else None
-    inputs = Inputs(config, Storage(config.input.storage))
     output = Storage(config.output.storage)
+    inputs: Source = Inputs(config, Storage(config.input.storage))
+    retries = passing(config.pipeline.attempts)
+    if retry is not None:
+        inputs, retries = FailedDocuments(output, config.output.uri, retry), retry
     expected = parse_pages(config.documents.pages).expected
-    attempts = config.pipeline.attempts
     report, tally = RunReport(run_id, config.output.uri), Tally()
 
     ledger = read_ledger(output, config.output.uri)
@@ -77,7 +66,7 @@ def _run(config: JobConfig, run_id: str, wait: bool, say: Callable[[str], None])
         check_columns(inputs.extra, ledger, output, config.output.uri)
         first = []
         for document in documents:
-            decision = decide(document, ledger, attempts, expected)
+            decision = decide(document, ledger, retries, expected)
             if decision.work is not None:
                 first = [document]
                 break
@@ -93,8 +82,8 @@ def _run(config: JobConfig, run_id: str, wait: bool, say: Callable[[str], None])
             cluster = rays.enter_context(session(config.pipeline))
             identity = identified(config, cluster)
         with Committer.open(output, config.output, report.run_id, wait=wait, notify=say) as committer:
-            job = _Job(identity, output, committer, report, say, expected, started)
-            work = select(chain(first, documents), committer.ledger, attempts, tally, expected)
+            job = Job(identity, output, committer, report, say, expected, started, retry is not None)
+            work = select(chain(first, documents), committer.ledger, retries, tally, expected)
             try:
                 with rays:  # which ends with the reading: what is left to do needs the memory more
                     job.read(work, inputs, cluster or rays.enter_context(session(config.pipeline)))
@@ -113,170 +102,3 @@ def _describe(report: RunReport, tally: Tally) -> None:
     report.documents_listed = tally.listed
     report.documents_complete = tally.complete + tally.failed + tally.ignored
     report.open_failures = tally.open_failures
-
-
-@dataclass(slots=True)
-class _Job:
-    """The moving parts of one run, used by the driver's main thread only."""
-
-    identity: Identity
-    storage: Storage
-    committer: Committer
-    report: RunReport
-    say: Callable[[str], None]
-    expected: Expected
-    clock: float
-    extra: list[pa.Field] = field(default_factory=list)
-    files: list[ManifestFile] = field(default_factory=list)
-    progress: Progress = field(default_factory=lambda: Progress(0))
-    met: set[tuple[str, str]] = field(default_factory=set)
-    pending: list[Written] = field(default_factory=list)
-    committed: float = 0.0
-
-    @property
-    def config(self) -> JobConfig:
-        """The run's, with the engine settled."""
-        return self.identity.config
-
-    def read(self, work: Iterable[Work], inputs: Inputs, cluster: Cluster) -> None:
-        """Reads all work, then again what was lost on the way, until each page has its row or its failure."""
-        catch()
-        folder = join(self.config.output.uri, worklist.RUNS, self.report.run_id)
-        pools = size_pools(cluster, self.config.pipeline, self.config.engine.device)
-        self._introduce(pools)
-        worklist.write_settings(self.config, self.storage, folder)
-        self.extra = inputs.extra
-        self.files = left = self._write(work, folder, pools)
-        self.report.documents_read = sum(file.rows for file in left)
-        self.progress = Progress(self.report.documents_read)
-        self._lap("start")
-        for number in range(1, PASSES + 1):
-            self._pass(pools, left, alone=number == PASSES)
-            self._adopt()
-            again = lost(worklist.read(left, self.storage), self.committer.ledger, self.expected)
-            if number == PASSES:
-                self._give_up(again)
-                break
-            left = self._write(again, join(folder, f"pass-{number + 1}"), pools, alone=number + 1 == PASSES)
-            if not left:
-                break
-            count = sum(file.rows for file in left)
-            self.say(f"{count} document{'s' * (count > 1)} lost pages with a worker; reading those again")
-            end_workers(self.report.run_id)
-        self.progress.end()
-        self._lap("read")
-
-    def stop(self, error: BaseException) -> None:
-        """Saves what is finished before the run ends early."""
-        interrupted = isinstance(error, InterruptedRunError | KeyboardInterrupt)
-        self.report.outcome = "interrupted" if interrupted else "stopped"
-        self.report.reason = str(error)
-        self.report.stopped_with = getattr(error, "exit_code", StoppedEarlyError.exit_code)
-        with contextlib.suppress(OcrBatchError):
-            self._commit()
-            self.committer.close()
-            self._save()
-
-    def finish(self) -> None:
-        """Publishes, counts what stands, and leaves the report beside the data."""
-        self.committer.close()
-        own, ledger = Tally(), self.committer.ledger
-        for work in worklist.read(self.files, self.storage):
-            own.add(decided(work, ledger, self.expected))
-        self.report.missing = own.left
-        self.report.open_failures += own.open_failures
-        self.report.stale = bool(ledger.fingerprints - {self.report.fingerprint})
-        self._lap("publish")
-        self._save()
-
-    def _introduce(self, pools: Pools) -> None:
-        report, identity = self.report, self.identity
-        report.layout, report.fingerprint = pools.layout, identity.fingerprint
-        report.engine, report.models = identity.engine, identity.models
-        self.say(f"Engine      {identity.why}")
-        self.say(f"Workers     {pools}")
-
-    def _write(self, work: Iterable[Work], folder: str, pools: Pools, *, alone: bool = False) -> list[ManifestFile]:
-        group_rows = 1 if alone else worklist.GROUP_ROWS
-        return list(worklist.write(work, self.extra, self.storage, folder, pools.decoders.workers, group_rows))
-
-    def _pass(self, pools: Pools, files: Sequence[ManifestFile], *, alone: bool) -> None:
-        if not files:
-            return
-        dataset = build(self.identity, pools, files, self._writer(), alone=alone)
-        for written in drained(dataset):
-            if written is not None:
-                self._take(written)
-            if time.monotonic() - self.committed >= self.config.output.commit_seconds:
-                self._commit()
-                self.committer.publish(limit=1)
-            self.progress.show()
-        self._commit()
-
-    def _writer(self) -> WriteStage:
-        report, today = self.report, datetime.now(UTC).date()
-        return WriteStage(
-            self.config, self.committer.epoch, report.run_id, report.fingerprint, tuple(report.models), today
-        )
-
-    def _take(self, written: Written) -> None:
-        self.pending.append(written)
-        if written.stop:
-            message, remedy, exit_code = written.stop
-            kind = UsageError if exit_code == UsageError.exit_code else StoppedEarlyError
-            raise kind(message, remedy)
-        self.report.count(written.pages, written.lines, written.blank, written.failures)
-        for key, count in _documents(written):
-            if key not in self.met:
-                self.met.add(key)
-                held = len(self.committer.ledger.pages_held(*key)[1])
-                self.progress.meet(1 if count is None else max(0, len(self.expected(count)) - held))
-        for _ in written.ignored:
-            self.progress.meet(0)
-        self.progress.add(written.pages, len(written.failures))
-
-    def _commit(self) -> None:
-        if self.pending:
-            self.committer.add(
-                [part for written in self.pending for part in written.parts],
-                [key for written in self.pending for key in written.ignored],
-            )
-            self.report.documents_ignored += sum(len(written.ignored) for written in self.pending)
-            self.pending.clear()
-            self.committed = time.monotonic()
-
-    def _adopt(self) -> None:
-        """Commits staged files whose result was lost with the task that would have said so."""
-        before = self.committer.ledger.page_total
-        self.committer.adopt()
-        found = self.committer.ledger.page_total - before
-        self.report.pages += found
-        self.progress.add(found, 0)
-
-    def _give_up(self, works: Iterable[Work]) -> None:
-        """Failure rows for the pages that no pass could bring home."""
-        ledger = self.committer.ledger
-        rows = [row for work in works for row in lost_rows(work, ledger, self.expected)]
-        if rows:
-            for written in Written.decode(self._writer()(pa.Table.from_pylist(rows, schema=ROW))):
-                self._take(written)
-            self._commit()
-
-    def _save(self) -> None:
-        published = self.committer.ledger.published.values()
-        self.report.parts_published = sum(p.kind == "pages" and p.n > self.committer.epoch for p in published)
-        uri = join(self.config.output.uri, worklist.RUNS, self.report.run_id, "report.json")
-        self.storage.put(uri, self.report.to_json().encode())
-
-    def _lap(self, phase: str) -> None:
-        now = time.monotonic()
-        self.report.seconds[phase] = round(now - self.clock, 3)
-        self.clock = now
-
-
-def _documents(written: Written) -> Iterator[tuple[tuple[str, str], int | None]]:
-    for part in written.parts:
-        for held in part.pages:
-            yield held.key, held.page_count
-        for failed in part.failures:
-            yield failed.key, failed.page_count

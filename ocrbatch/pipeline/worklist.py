@@ -7,19 +7,20 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Final
+from typing import Any, Final
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ocrbatch.config import JobConfig
-from ocrbatch.errors import NotFoundError
+from ocrbatch.errors import NotFoundError, UsageError
 from ocrbatch.sinks.log import Key
 from ocrbatch.sources.selection import Work, manifest_batches, manifest_schema, read_manifest
 from ocrbatch.storage import Storage, join
 
 RUNS: Final = "_ocrbatch/runs"
 SETTINGS: Final = "config.json"
+RETRY_SETTINGS: Final = "retry.json"  # of a retry, which sets out to read what it picked and nothing else
 FILE_ROWS: Final = 16_384
 # A row group is what one decode task takes: small enough to spread, large enough to keep Ray's cost a page low.
 GROUP_ROWS: Final = 16
@@ -92,29 +93,54 @@ class Planned:
 
 def last_planned(storage: Storage, output: str) -> Planned:
     """The work of the last run of an output that had any, as its manifest says."""
-    folder = join(output, RUNS)
-    try:
-        runs = sorted({_run_of(entry.uri) for entry in storage.list(folder) if entry.uri.endswith(f"/{SETTINGS}")})
-    except NotFoundError:
-        runs = []
+    runs = list(_runs(storage, output))
     if not runs:
         return Planned()
-    last = join(folder, runs[-1])
-    settings = json.loads(storage.read(join(last, SETTINGS)))
-    files = [
-        ManifestFile(entry.uri, 0, 0)
-        for entry in storage.list(last)
-        if entry.uri.rpartition("/")[0].endswith(f"/{runs[-1]}") and entry.uri.endswith(".parquet")
-    ]
-    keys = ((work.document.uri, work.document.etag) for work in read(files, storage))
+    settings = json.loads(storage.read(join(runs[0], SETTINGS)))
+    keys = ((work.document.uri, work.document.etag) for work in read(manifests(storage, runs[0]), storage))
     return Planned(keys, settings["documents"]["pages"])
 
 
-def write_settings(config: JobConfig, storage: Storage, folder: str) -> None:
+def last_settings(storage: Storage, output: str) -> dict[str, Any]:
+    """What the last run of an output was asked for, as `write_settings` left it. Raises UsageError without one."""
+    for run in _runs(storage, output):
+        tree: dict[str, Any] = json.loads(storage.read(join(run, SETTINGS)))
+        return tree
+    raise UsageError(f"{output} has no settings of a run", "Give the config that the run had.")
+
+
+def manifests(storage: Storage, run: str) -> list[ManifestFile]:
+    """The Parquet files of a run's manifest, without what was read again."""
+    return [
+        ManifestFile(entry.uri, 0, 0)
+        for entry in storage.list(run)
+        if entry.uri.rpartition("/")[0] == run and entry.uri.endswith(".parquet")
+    ]
+
+
+def all_manifests(storage: Storage, output: str) -> Iterator[ManifestFile]:
+    """Those of every run, the newest first."""
+    for run in _runs(storage, output):
+        yield from manifests(storage, run)
+
+
+def extra_fields(file: ManifestFile, storage: Storage) -> list[pa.Field]:
+    """The pass-through columns in one of a run's manifest files."""
+    schema = pq.read_schema(pa.BufferReader(storage.read(file.uri)))
+    return list(schema.field("extra").type) if "extra" in schema.names else []
+
+
+def _runs(storage: Storage, output: str) -> Iterator[str]:
+    """Folders of the runs that left settings, the newest first; their names sort by time."""
+    folder = join(output, RUNS)
+    try:
+        found = {entry.uri.rpartition("/")[0] for entry in storage.list(folder) if entry.uri.endswith(f"/{SETTINGS}")}
+    except NotFoundError:
+        found = set()
+    yield from sorted(found, reverse=True)
+
+
+def write_settings(config: JobConfig, storage: Storage, folder: str, name: str = SETTINGS) -> None:
     """Leaves beside the manifest what the run was asked for; how to reach storage, and so every secret, is left out."""
     tree = config.model_dump(mode="json", exclude={"pipeline": True, "input": {"storage"}, "output": {"storage"}})
-    storage.put(join(folder, SETTINGS), json.dumps(tree, indent=2).encode())
-
-
-def _run_of(uri: str) -> str:
-    return uri.split("/")[-2]
+    storage.put(join(folder, name), json.dumps(tree, indent=2).encode())

@@ -26,8 +26,8 @@ class RunReport:
     for.
 
     outcome: done, nothing_left, interrupted or stopped; stopped_with: the exit code of the last two. retryable: of the
-    failures, how many the same command tries again. tried: how often those were tried that may pass, but that it
-    doesn't try again; 0 where there are none. stale: the output holds rows of another fingerprint. seconds: by phase.
+    failures, how many the same command tries again. stale: the output holds rows of another fingerprint. seconds: by
+    phase.
     """
 
     run_id: str
@@ -44,7 +44,6 @@ class RunReport:
     failures: dict[str, int] = field(default_factory=dict)
     examples: list[dict[str, Any]] = field(default_factory=list)
     retryable: int = 0
-    tried: int = 0
     open_failures: int = 0
     missing: int = 0
     stale: bool = False
@@ -66,10 +65,7 @@ class RunReport:
             counts[failure["code"]] += 1
             if counts[failure["code"]] <= EXAMPLES:
                 self.examples.append(failure)
-            if failure["again"]:
-                self.retryable += 1
-            elif failure["retryable"]:
-                self.tried = max(self.tried, failure["attempt"])
+            self.retryable += failure["again"]
         self.failures = dict(counts)
 
     @property
@@ -137,18 +133,9 @@ class RunReport:
         if self.retryable:
             count = _count(self.retryable, "failure")
             yield "Next", f"{count} may pass: run the same command again to retry"
-        if self.tried:
-            yield (
-                "Next",
-                f"what was tried {_count(self.tried, 'time')} is not tried again: if the cause has passed, run with "
-                f"--set pipeline.attempts={self.tried + 1}",
-            )
-        if self.open_failures and not self.retryable and not self.tried:
-            yield (
-                "Next",
-                "no run tries these again: mend or replace the files (a changed one is read anew), or exclude them;",
-            )
-            yield "", "those that failed for a passing reason are tried again once pipeline.attempts is raised"
+        if self.open_failures > self.retryable:
+            yield "Next", "what no run tries again: mend or replace the files (a changed one is read anew), or"
+            yield "", f"`ocrbatch retry {self.output}`, with --set KEY=VALUE where a setting is the cure"
         if self.pages or self.outcome == "nothing_left":
             pages = f"{self.output}/pages"
             yield "Dataset", pages

@@ -26,6 +26,9 @@ class OpenFailure(Protocol):
     @property
     def retryable(self) -> bool: ...  # noqa: D102
 
+    @property
+    def code(self) -> str: ...  # noqa: D102
+
 
 class LedgerView(Protocol):
     """What selection asks the ledger about one version of a document."""
@@ -38,6 +41,15 @@ class LedgerView(Protocol):
 
     def ignored(self, uri: str, etag: str) -> bool:
         """Whether it was met and is no document, as its name says."""
+
+
+# Whether an open failure of a document, at that page index or as a whole (None), is to be tried again.
+Retries = Callable[[Document, int | None, OpenFailure], bool]
+
+
+def passing(attempts: int) -> Retries:
+    """The failures that a run tries again: those that may pass, until each was tried so often over all runs."""
+    return lambda document, index, failure: failure.retryable and failure.attempt < attempts
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,15 +99,15 @@ class Tally:
 
 
 def decide(
-    document: Document, state: LedgerView, attempts: int, wanted: Callable[[int], Collection[int]] = range
+    document: Document, state: LedgerView, retries: Retries, wanted: Callable[[int], Collection[int]] = range
 ) -> Decision:
     """Decides on one document.
 
-    attempts: how often a page that failed for a passing reason is tried, over all runs. wanted: the page indexes to
-    read of a document with that many pages; all of them unless `documents.pages` selects some.
+    wanted: the page indexes to read of a document with that many pages; all of them unless `documents.pages` selects
+    some.
 
-    A failure that can't pass, or was tried often enough, stands: its page counts as done; if it is the whole
-    document's, the document is left out. A page that is held, or not wanted any more, has no failure.
+    A failure that `retries` leaves out stands: its page counts as done; if it is the whole document's, the document is
+    left out. A page that is held, or not wanted any more, has no failure.
     """
     if state.ignored(document.uri, document.etag):
         return Decision("ignored")
@@ -106,7 +118,7 @@ def decide(
         for i, f in state.failures(document.uri, document.etag).items()
         if i is None or (i not in held and (pages is None or i in pages))
     }
-    again = {i: f.attempt for i, f in failures.items() if f.retryable and f.attempt < attempts}
+    again = {i: f.attempt for i, f in failures.items() if retries(document, i, f)}
     stands = {i for i in failures if i not in again}
     done = set(held) | {i for i in stands if i is not None}
     # Where nothing of it is wanted any more, what is held is enough; where nothing ever was, the document failed.
@@ -123,7 +135,7 @@ def decide(
 def select(
     documents: Iterable[Document],
     state: LedgerView,
-    attempts: int,
+    retries: Retries,
     tally: Tally,
     wanted: Callable[[int], Collection[int]] = range,
 ) -> Iterator[Work]:
@@ -132,7 +144,7 @@ def select(
     See `decide` for the rules and the arguments.
     """
     for document in documents:
-        decision = decide(document, state, attempts, wanted)
+        decision = decide(document, state, retries, wanted)
         tally.add(decision)
         if decision.work is not None:
             yield decision.work

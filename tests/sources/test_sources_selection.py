@@ -24,6 +24,7 @@ from ocrbatch.sources.selection import (
     decide,
     manifest_batches,
     manifest_schema,
+    passing,
     read_manifest,
     select,
 )
@@ -58,7 +59,7 @@ Failures = dict[int | None, Failed]
 
 
 def run(count: int | None, held: set[int], failed: Failures, attempts: int = 3) -> tuple[str, Work | None, int]:
-    decision = decide(DOC, Held({KEY: (count, held)}, {KEY: failed}), attempts)
+    decision = decide(DOC, Held({KEY: (count, held)}, {KEY: failed}), passing(attempts))
     return decision.fate, decision.work, decision.stays
 
 
@@ -88,31 +89,34 @@ def test_rules(count: int | None, held: set[int], failed: Failures, expected: tu
 
 def test_a_failure_of_a_page_that_is_not_wanted_any_more_is_past() -> None:
     state = Held({KEY: (4, {0, 1})}, {KEY: {2: Failed(1, False), 3: Failed(2, True)}})
-    assert decide(DOC, state, 3, lambda count: range(2)) == Decision("complete", held=2)
-    assert decide(DOC, state, 3, lambda count: range(3)) == Decision("failed", stays=1, held=2)
-    assert decide(DOC, Held({KEY: (4, {0})}, {KEY: {3: Failed(2, True)}}), 3, lambda count: range(2)).work == Work(
-        DOC, (0,), 1
-    )
+    assert decide(DOC, state, passing(3), lambda count: range(2)) == Decision("complete", held=2)
+    assert decide(DOC, state, passing(3), lambda count: range(3)) == Decision("failed", stays=1, held=2)
+    assert decide(
+        DOC, Held({KEY: (4, {0})}, {KEY: {3: Failed(2, True)}}), passing(3), lambda count: range(2)
+    ).work == Work(DOC, (0,), 1)
 
 
 def test_another_version_of_a_document_is_new() -> None:
     state = Held({KEY: (1, {0})})
-    assert decide(Document(DOC.uri, "e2"), state, 3).fate == "left"
-    assert decide(DOC, state, 3).fate == "complete"
+    assert decide(Document(DOC.uri, "e2"), state, passing(3)).fate == "left"
+    assert decide(DOC, state, passing(3)).fate == "complete"
 
 
 def test_only_the_pages_asked_for_count() -> None:
     state = Held({KEY: (10, {0, 1})})
-    assert decide(DOC, state, 3, lambda count: range(2)).fate == "complete"
-    assert decide(DOC, state, 3, lambda count: [0, 9]).work == Work(DOC, (0, 1))
+    assert decide(DOC, state, passing(3), lambda count: range(2)).fate == "complete"
+    assert decide(DOC, state, passing(3), lambda count: [0, 9]).work == Work(DOC, (0, 1))
     # A selection that is empty for a document is the decoder's failure, unless pages of it were wanted before.
-    assert decide(DOC, state, 3, lambda count: []).fate == "complete"
-    assert decide(DOC, Held(), 3, lambda count: []).fate == "left"
-    assert decide(DOC, Held({KEY: (10, {0})}, {KEY: {None: Failed(1, False)}}), 3, lambda count: []).fate == "failed"
+    assert decide(DOC, state, passing(3), lambda count: []).fate == "complete"
+    assert decide(DOC, Held(), passing(3), lambda count: []).fate == "left"
+    assert (
+        decide(DOC, Held({KEY: (10, {0})}, {KEY: {None: Failed(1, False)}}), passing(3), lambda count: []).fate
+        == "failed"
+    )
 
 
 def test_ignored() -> None:
-    assert decide(DOC, Held(other={KEY}), 3).fate == "ignored"
+    assert decide(DOC, Held(other={KEY}), passing(3)).fate == "ignored"
 
 
 indexes = st.integers(0, 5)
@@ -139,7 +143,7 @@ def ledgers(draw: st.DrawFn) -> tuple[list[Document], Held]:
 def test_every_document_has_one_fate(case: tuple[list[Document], Held], attempts: int) -> None:
     documents, state = case
     tally = Tally()
-    left = list(select(documents, state, attempts, tally))
+    left = list(select(documents, state, passing(attempts), tally))
     assert tally.listed == len(documents) == tally.left + tally.complete + tally.failed + tally.ignored
     assert tally.left == len(left)
     assert [w.document for w in left] == [
@@ -163,7 +167,7 @@ def test_every_document_has_one_fate(case: tuple[list[Document], Held], attempts
 def test_a_run_that_does_its_work_leaves_nothing(case: tuple[list[Document], Held], attempts: int) -> None:
     """After every page that is left got its row, or failed for good, the next run finds nothing."""
     documents, state = case
-    for turn, work in enumerate(select(documents, state, attempts, Tally())):
+    for turn, work in enumerate(select(documents, state, passing(attempts), Tally())):
         key = (work.document.uri, "e")
         count, held = state.pages[key]
         count = count or 6
@@ -171,14 +175,14 @@ def test_a_run_that_does_its_work_leaves_nothing(case: tuple[list[Document], Hel
         state.pages[key] = (count, held | (todo if turn % 2 else set()))
         if not turn % 2:
             state.failed[key] |= dict.fromkeys(todo, Failed(work.attempt, False))
-    assert list(select(documents, state, attempts, Tally())) == []
+    assert list(select(documents, state, passing(attempts), Tally())) == []
 
 
 @given(st.integers(1, 5))
 def test_a_page_that_keeps_failing_is_tried_so_often(attempts: int) -> None:
     state = Held({KEY: (1, set())})
     runs = 0
-    while (work := decide(DOC, state, attempts).work) is not None:
+    while (work := decide(DOC, state, passing(attempts)).work) is not None:
         runs += 1
         state.failed[KEY] = {0: Failed(work.attempt, True)}
     assert runs == attempts
@@ -212,6 +216,6 @@ def test_the_ledger_of_the_output_answers() -> None:
     """The real ledger gives what selection asks for."""
     state = FailureState(attempt=1, retryable=True, code="FETCH_FAILED", stage="fetch")
     ledger = Ledger(held={KEY: (3, 0b101)}, failed={KEY: {1: state}}, ignored_keys={("b.txt", "e")})
-    assert decide(DOC, ledger, 3).work == Work(DOC, (0, 2), 2)
-    assert decide(DOC, ledger, 1).fate == "failed"
-    assert decide(Document("b.txt", "e"), ledger, 3).fate == "ignored"
+    assert decide(DOC, ledger, passing(3)).work == Work(DOC, (0, 2), 2)
+    assert decide(DOC, ledger, passing(1)).fate == "failed"
+    assert decide(Document("b.txt", "e"), ledger, passing(3)).fate == "ignored"

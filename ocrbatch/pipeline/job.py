@@ -1,0 +1,224 @@
+"""The middle of a run: what was selected is read, committed as it comes, and read again where it was lost.
+
+Invariant: a page's result is counted when its write task says so, and is safe once `Committer.add` has returned.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Final
+
+import pyarrow as pa
+
+from ocrbatch.config import JobConfig
+from ocrbatch.errors import InterruptedRunError, OcrBatchError, StoppedEarlyError, UsageError
+from ocrbatch.pipeline import worklist
+from ocrbatch.pipeline.build import build
+from ocrbatch.pipeline.drain import drained
+from ocrbatch.pipeline.interrupts import catch
+from ocrbatch.pipeline.lost import Expected, decided, lost, lost_rows
+from ocrbatch.pipeline.prepare import Source
+from ocrbatch.pipeline.resources import Cluster, Pools, size_pools
+from ocrbatch.pipeline.session import end_workers
+from ocrbatch.pipeline.worklist import ManifestFile
+from ocrbatch.report.progress import Progress
+from ocrbatch.report.summary import RunReport
+from ocrbatch.sinks.commit import Committer
+from ocrbatch.sources.selection import Tally, Work
+from ocrbatch.stages.base import ROW
+from ocrbatch.stages.identity import Identity
+from ocrbatch.stages.write import WriteStage, Written
+from ocrbatch.storage import Storage, join
+
+# After the first pass, what was lost with a worker is read again: once as it was, then with each page in a task of its
+# own, so that one poisonous page takes no neighbours with it.
+PASSES: Final = 3
+LEAST_RESULTS: Final = 100  # before a share of failures says anything
+
+
+@dataclass(slots=True)
+class Job:
+    """The moving parts of one run, used by the driver's main thread only."""
+
+    identity: Identity
+    storage: Storage
+    committer: Committer
+    report: RunReport
+    say: Callable[[str], None]
+    expected: Expected
+    clock: float
+    is_retry: bool = False
+    extra: list[pa.Field] = field(default_factory=list)
+    files: list[ManifestFile] = field(default_factory=list)
+    progress: Progress = field(default_factory=lambda: Progress(0))
+    met: set[tuple[str, str]] = field(default_factory=set)
+    pending: list[Written] = field(default_factory=list)
+    committed: float = 0.0
+
+    @property
+    def config(self) -> JobConfig:
+        """The run's, with the engine settled."""
+        return self.identity.config
+
+    def read(self, work: Iterable[Work], inputs: Source, cluster: Cluster) -> None:
+        """Reads all work, then again what was lost on the way, until each page has its row or its failure."""
+        catch()
+        folder = join(self.config.output.uri, worklist.RUNS, self.report.run_id)
+        pools = size_pools(cluster, self.config.pipeline, self.config.engine.device)
+        self._introduce(pools)
+        name = worklist.RETRY_SETTINGS if self.is_retry else worklist.SETTINGS
+        worklist.write_settings(self.config, self.storage, folder, name)
+        self.extra = inputs.extra
+        self.files = left = self._write(work, folder, pools)
+        self.report.documents_read = sum(file.rows for file in left)
+        self.progress = Progress(self.report.documents_read)
+        self._lap("start")
+        for number in range(1, PASSES + 1):
+            self._pass(pools, left, alone=number == PASSES)
+            self._adopt()
+            again = lost(worklist.read(left, self.storage), self.committer.ledger, self.expected)
+            if number == PASSES:
+                self._give_up(again)
+                break
+            left = self._write(again, join(folder, f"pass-{number + 1}"), pools, alone=number + 1 == PASSES)
+            if not left:
+                break
+            count = sum(file.rows for file in left)
+            self.say(f"{count} document{'s' * (count > 1)} lost pages with a worker; reading those again")
+            end_workers(self.report.run_id)
+        self.progress.end()
+        self._lap("read")
+
+    def stop(self, error: BaseException) -> None:
+        """Saves what is finished before the run ends early."""
+        interrupted = isinstance(error, InterruptedRunError | KeyboardInterrupt)
+        self.report.outcome = "interrupted" if interrupted else "stopped"
+        self.report.reason = str(error)
+        self.report.stopped_with = getattr(error, "exit_code", StoppedEarlyError.exit_code)
+        with contextlib.suppress(OcrBatchError):
+            self._commit()
+            self.committer.close()
+            self._save()
+
+    def finish(self) -> None:
+        """Publishes, counts what stands, and leaves the report beside the data."""
+        self.committer.close()
+        own, ledger = Tally(), self.committer.ledger
+        for work in worklist.read(self.files, self.storage):
+            own.add(decided(work, ledger, self.expected))
+        self.report.missing = own.left
+        self.report.open_failures += own.open_failures
+        self.report.stale = bool(ledger.fingerprints - {self.report.fingerprint})
+        self._lap("publish")
+        self._save()
+
+    def _introduce(self, pools: Pools) -> None:
+        report, identity = self.report, self.identity
+        report.layout, report.fingerprint = pools.layout, identity.fingerprint
+        report.engine, report.models = identity.engine, identity.models
+        self.say(f"Engine      {identity.why}")
+        self.say(f"Workers     {pools}")
+
+    def _write(self, work: Iterable[Work], folder: str, pools: Pools, *, alone: bool = False) -> list[ManifestFile]:
+        group_rows = 1 if alone else worklist.GROUP_ROWS
+        return list(worklist.write(work, self.extra, self.storage, folder, pools.decoders.workers, group_rows))
+
+    def _pass(self, pools: Pools, files: Sequence[ManifestFile], *, alone: bool) -> None:
+        if not files:
+            return
+        dataset = build(self.identity, pools, files, self._writer(), alone=alone)
+        for written in drained(dataset):
+            if written is not None:
+                self._take(written)
+            if time.monotonic() - self.committed >= self.config.output.commit_seconds:
+                self._commit()
+                self.committer.publish(limit=1)
+            self.progress.show()
+        self._commit()
+
+    def _writer(self) -> WriteStage:
+        report, today = self.report, datetime.now(UTC).date()
+        return WriteStage(
+            self.config, self.committer.epoch, report.run_id, report.fingerprint, tuple(report.models), today
+        )
+
+    def _take(self, written: Written) -> None:
+        self.pending.append(written)
+        if written.stop:
+            message, remedy, exit_code = written.stop
+            kind = UsageError if exit_code == UsageError.exit_code else StoppedEarlyError
+            raise kind(message, remedy)
+        self.report.count(written.pages, written.lines, written.blank, written.failures)
+        for key, count in _documents(written):
+            if key not in self.met:
+                self.met.add(key)
+                held = len(self.committer.ledger.pages_held(*key)[1])
+                self.progress.meet(1 if count is None else max(0, len(self.expected(count)) - held))
+        for _ in written.ignored:
+            self.progress.meet(0)
+        self.progress.add(written.pages, len(written.failures))
+        self._check_error_rate()
+
+    def _check_error_rate(self) -> None:
+        failures, limit = self.report.failures, self.config.pipeline.max_error_rate
+        failed = sum(failures.values())
+        results = self.report.pages + failed
+        if results < LEAST_RESULTS or failed < limit * results:
+            return
+        worst = max(failures, key=lambda code: failures[code])
+        example = next(example for example in self.report.examples if example["code"] == worst)
+        raise StoppedEarlyError(
+            f"{failed} of the first {results} results are failures, {failures[worst]} of them {worst} "
+            f"({example['uri']}: {example['message']})",
+            f"{example['remedy']} To read on all the same, set pipeline.max_error_rate above {failed / results:.2g}.",
+        )
+
+    def _commit(self) -> None:
+        if self.pending:
+            self.committer.add(
+                [part for written in self.pending for part in written.parts],
+                [key for written in self.pending for key in written.ignored],
+            )
+            self.report.documents_ignored += sum(len(written.ignored) for written in self.pending)
+            self.pending.clear()
+            self.committed = time.monotonic()
+
+    def _adopt(self) -> None:
+        """Commits staged files whose result was lost with the task that would have said so."""
+        before = self.committer.ledger.page_total
+        self.committer.adopt()
+        found = self.committer.ledger.page_total - before
+        self.report.pages += found
+        self.progress.add(found, 0)
+
+    def _give_up(self, works: Iterable[Work]) -> None:
+        """Failure rows for the pages that no pass could bring home."""
+        ledger = self.committer.ledger
+        rows = [row for work in works for row in lost_rows(work, ledger, self.expected)]
+        if rows:
+            for written in Written.decode(self._writer()(pa.Table.from_pylist(rows, schema=ROW))):
+                self._take(written)
+            self._commit()
+
+    def _save(self) -> None:
+        published = self.committer.ledger.published.values()
+        self.report.parts_published = sum(p.kind == "pages" and p.n > self.committer.epoch for p in published)
+        uri = join(self.config.output.uri, worklist.RUNS, self.report.run_id, "report.json")
+        self.storage.put(uri, self.report.to_json().encode())
+
+    def _lap(self, phase: str) -> None:
+        now = time.monotonic()
+        self.report.seconds[phase] = round(now - self.clock, 3)
+        self.clock = now
+
+
+def _documents(written: Written) -> Iterator[tuple[tuple[str, str], int | None]]:
+    for part in written.parts:
+        for held in part.pages:
+            yield held.key, held.page_count
+        for failed in part.failures:
+            yield failed.key, failed.page_count

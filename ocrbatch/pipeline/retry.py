@@ -1,0 +1,75 @@
+"""Failures that a person wants tried again, whatever was said of them: which, and the documents they are of."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+
+from ocrbatch.errors import FAILURE_CODES, UsageError
+from ocrbatch.pipeline import worklist
+from ocrbatch.records import Document
+from ocrbatch.sinks.commit import existing_ledger
+from ocrbatch.sources.selection import OpenFailure
+from ocrbatch.storage import Storage, glob_regex
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """The open failures that are tried again. codes: of which they have one, () for all. pattern: a glob over URIs."""
+
+    codes: tuple[str, ...] = ()
+    pattern: str | None = None
+
+    def check(self) -> None:
+        """Raises UsageError for a code that does not exist."""
+        for code in self.codes:
+            if code not in FAILURE_CODES:
+                raise UsageError(f"there is no failure code {code}", "`ocrbatch status` names those of an output.")
+
+    def fits(self, uri: str, code: str) -> bool:
+        """Whether a failure with this code is meant."""
+        return (not self.codes or code in self.codes) and (
+            self.pattern is None or glob_regex(self.pattern).match(uri) is not None
+        )
+
+    def __call__(self, document: Document, index: int | None, failure: OpenFailure) -> bool:
+        """As `Retries` of selection."""
+        return self.fits(document.uri, failure.code)
+
+
+@dataclass(slots=True)
+class FailedDocuments:
+    """The documents with failures that are tried again: a source of a run, as `prepare.Inputs` is."""
+
+    storage: Storage
+    output: str
+    chosen: Chosen
+    extra: list[pa.Field] = field(default_factory=list)
+
+    def documents(self) -> Generator[Document]:
+        """As they stood in the manifests of earlier runs, with their sizes, times and pass-through columns.
+
+        Raises UsageError where the output is none.
+        """
+        failures = existing_ledger(self.storage, self.output).open_failures()
+        left: dict[tuple[str, str], Any] = {
+            (uri, etag): None for uri, etag, _, state in failures if self.chosen.fits(uri, state.code)
+        }
+        found: list[Document] = []
+        for file in worklist.all_manifests(self.storage, self.output):
+            if not left:
+                break
+            self._add_columns(worklist.extra_fields(file, self.storage))
+            for work in worklist.read([file], self.storage):
+                if (work.document.uri, work.document.etag) in left:
+                    del left[work.document.uri, work.document.etag]
+                    found.append(work.document)
+        found += [Document(uri, etag) for uri, etag in left]
+        return (document for document in found)
+
+    def _add_columns(self, fields: list[pa.Field]) -> None:
+        known = {column.name for column in self.extra}
+        self.extra += [column for column in fields if column.name not in known]

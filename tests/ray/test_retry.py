@@ -1,0 +1,68 @@
+"""`ocrbatch retry`: what failed for good is read with other settings, and nothing else is touched."""
+
+import json
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from dataset import DOCUMENTS, rows, snapshot
+
+from ocrbatch.cli.main import main
+
+pytestmark = [pytest.mark.ray, pytest.mark.models, pytest.mark.usefixtures("local_ray")]
+
+NAMES = ["invoice.png", "agreement.pdf", "gone.png"]
+
+
+@pytest.fixture
+def output(tmp_path, capsys):
+    """Of a run that could read the smallest file only: 1 page, and the failures of two files."""
+    sizes = {name: (DOCUMENTS / name).stat().st_size for name in NAMES[:2]}
+    small = min(sizes, key=sizes.get)
+    assert small == "agreement.pdf"
+    uris = [str(DOCUMENTS / name) for name in NAMES]
+    pq.write_table(pa.table({"uri": uris, "shelf": pa.array([1, 2, 3], pa.int16())}), tmp_path / "list.parquet")
+    output = tmp_path / "out"
+    words = ["--manifest", str(tmp_path / "list.parquet"), "--output", str(output), "--set", "engine.name=fake"]
+    assert main(["run", *words, "--set", f"documents.max_bytes={sizes[small]}"]) == 3
+    assert {row["code"] for row in rows(output, "failures")} == {"FILE_TOO_LARGE", "FETCH_NOT_FOUND"}
+    capsys.readouterr()
+    return output
+
+
+def test_a_failure_is_read_again_with_other_settings(output, capsys):
+    before = rows(output)
+    words = ["retry", str(output), "--only", "FILE_TOO_LARGE", "--json", "--set", "documents.max_bytes=10000000"]
+    assert main(words) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert (report["documents_listed"], report["pages"], report["open_failures"]) == (1, 1, 0)
+    after = rows(output)
+    (row,) = [row for row in after if row not in before]
+    assert row["uri"].endswith("invoice.png")
+    assert row["shelf"] == 1, "the manifest's column comes along"
+    assert row["document_mtime"] is not None
+    assert row["fingerprint"] != before[0]["fingerprint"], "it was read with other settings"
+    assert main(["verify", str(output)]) == 0
+    assert main(["status", str(output), "--json"]) == 3
+    assert json.loads(capsys.readouterr().out.split("\n", 4)[-1])["open_failures"] == {"FETCH_NOT_FOUND": 1}
+
+
+def test_what_fails_again_stays_one_open_failure(output, capsys):
+    assert main(["retry", str(output), "--only", "FILE_TOO_LARGE", "--json"]) == 3
+    assert json.loads(capsys.readouterr().out)["failures"] == {"FILE_TOO_LARGE": 1}
+    tried = [row["attempt"] for row in rows(output, "failures") if row["code"] == "FILE_TOO_LARGE"]
+    assert sorted(tried) == [1, 2]
+
+
+def test_nothing_that_fits_changes_nothing(output, capsys):
+    before = snapshot(output)
+    assert main(["retry", str(output), "--uri", "*.tif"]) == 0
+    assert "Nothing left" in capsys.readouterr().out
+    assert main(["retry", str(output), "--only", "NO_SUCH_CODE"]) == 2
+    assert "NO_SUCH_CODE" in capsys.readouterr().err
+    assert snapshot(output) == before
+
+
+def test_an_output_that_is_none(tmp_path, capsys):
+    assert main(["retry", str(tmp_path)]) == 2
+    assert "no settings of a run" in capsys.readouterr().err
