@@ -154,6 +154,8 @@ class EngineConfig(Section):
     isa_cap: str | None = None
     """Highest instruction set to use, so that a mixed cluster computes the same bits: avx512, avx512_vnni, avx512_bf16
     or amx. OpenVINO alone keeps it, and can't be held to avx2 on a CPU with AVX-512."""
+    timeout: float = Field(default=60.0, gt=0)
+    """Seconds a page that the models may take; a worker that takes longer is ended, and its pages are read again."""
     options: dict[str, Any] = Field(default_factory=dict)
     """Further options for the runtime itself."""
 

@@ -264,8 +264,8 @@ FAILURE_CODES: Final[dict[str, FailureCode]] = {
             "WORKER_CRASHED",
             "pipeline",
             True,
-            "The worker died each time it came to this page, or its result was lost.",
-            "Run again; if it stays, look at the workers' memory and at this page.",
+            "Each worker that came to this page died, or took longer than engine.timeout, or its result was lost.",
+            "Run again; if it stays, look at the workers' memory and at this page, or raise engine.timeout.",
         ),
     )
 }

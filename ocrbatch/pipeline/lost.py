@@ -42,7 +42,8 @@ def lost_rows(work: Work, ledger: Ledger, expected: Expected) -> Iterator[dict[s
     """Failure rows, as dictionaries of `stages.base.ROW`, for the pages that are left of a document."""
     document = work.document
     count, _ = ledger.pages_held(document.uri, document.etag)
-    failure = failure_row(DocumentError("WORKER_CRASHED", "No worker finished this page."))
+    said = "No worker finished this page: each died, or took longer than engine.timeout."
+    failure = failure_row(DocumentError("WORKER_CRASHED", said))
     for index in [None] if count is None else [i for i in expected(count) if i not in work.done]:
         yield {
             "uri": document.uri,

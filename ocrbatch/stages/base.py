@@ -14,8 +14,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from ocrbatch.config import JobConfig
 from ocrbatch.errors import FAILURE_CODES, DocumentError, OcrBatchError
 from ocrbatch.schema import TIMESTAMP
+from ocrbatch.stages.watch import watched
 
 log = logging.getLogger(__name__)
 
@@ -148,6 +150,9 @@ class PageStage:
     code: str
     """The failure code of a page whose `work` raises."""
 
+    def __init__(self, config: JobConfig) -> None:
+        self.page_seconds = config.engine.timeout
+
     def work(self, table: pa.Table, rows: Sequence[int]) -> Sequence[dict[str, Any] | DocumentError]:
         """Values of `payload` for these rows of the table, or what is wrong with a page."""
         raise NotImplementedError
@@ -160,7 +165,8 @@ class PageStage:
         outcomes, failures = table["outcome"].to_pylist(), table["failure"].to_pylist()
         rows = [i for i, outcome in enumerate(outcomes) if outcome == PAGE]
         try:
-            results = guarded(rows, lambda some: self.work(table, some), self.code)
+            with watched(self.page_seconds * max(1, len(rows))):
+                results = guarded(rows, lambda some: self.work(table, some), self.code)
         except OcrBatchError as error:
             for row in rows:
                 outcomes[row], failures[row] = STOP, stop_reason(error)

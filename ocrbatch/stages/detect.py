@@ -39,6 +39,7 @@ class DetectStage(PageStage):
     code = "DETECT_FAILED"
 
     def __init__(self, config: JobConfig, fingerprint: str, threads: int) -> None:
+        super().__init__(config)
         check_fingerprint(config, fingerprint)
         self._reader = Reader.load(config, threads, recognition=False)
 

@@ -24,6 +24,7 @@ class ReadStage(PageStage):
     code = RecognizeStage.code
 
     def __init__(self, config: JobConfig, fingerprint: str, threads: int) -> None:
+        super().__init__(config)
         check_fingerprint(config, fingerprint)
         self._reader = Reader.load(config, threads)
 

@@ -48,6 +48,7 @@ class RecognizeStage(PageStage):
     code = "RECOGNIZE_FAILED"
 
     def __init__(self, config: JobConfig, fingerprint: str, threads: int) -> None:
+        super().__init__(config)
         check_fingerprint(config, fingerprint)
         self._reader = Reader.load(config, threads, detection=False)
 

@@ -42,6 +42,16 @@ def test_a_page_that_kills_its_worker_is_one_failure(pages, tmp_path, layout):
     assert picked == [row[:-1] for row in clean if row[0] != "07.png"]
 
 
+def test_a_page_that_hangs_is_one_failure(pages, tmp_path):
+    poison = cv2.imread(str(pages / "05.png"))
+    poison[0, 0] = MARKER
+    cv2.imwrite(str(pages / "05.png"), poison)
+    hang = [f"engine.options={{fault: hang, marker: {list(MARKER)}}}", "engine.timeout=0.5", "pipeline.page_batch=4"]
+    report = job(tmp_path / "out", f"input.uris=[{pages}]", "engine.name=fake", *hang)
+    assert (report.exit_code, report.pages, report.failures) == (3, 11, {"WORKER_CRASHED": 1})
+    assert [row["uri"].rsplit("/", 1)[-1] for row in rows(tmp_path / "out", "failures")] == ["05.png"]
+
+
 def test_an_engine_that_raises_on_a_page_fails_that_page_only(pages, tmp_path):
     poison = cv2.imread(str(pages / "03.png"))
     poison[0, 0] = MARKER
