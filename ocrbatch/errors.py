@@ -85,6 +85,14 @@ class AccessDeniedError(StorageError):
     """The credentials are missing, wrong or expired, or don't allow this."""
 
 
+class CredentialsError(AccessDeniedError):
+    """The credentials themselves are missing, wrong or expired: no object can be reached by them, whichever it is."""
+
+
+class DiskFullError(StorageError):
+    """A disk or a quota is full."""
+
+
 class InterruptedRunError(OcrBatchError):
     """Ctrl-C or SIGTERM; `exit_code` is 130 or 143."""
 

@@ -189,6 +189,9 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
+EXPIRED = b"<Error><Code>ExpiredToken</Code><Message>The provided token has expired.</Message></Error>"
+
+
 @dataclass
 class Fault:
     """What to do to the next `times` requests of `method` whose path contains `part`.
@@ -205,14 +208,39 @@ class Fault:
     seconds: float = 0.0
 
 
+class Noise:
+    """Breaks a seeded share of all requests, whatever they ask for, each in any way that it can be broken.
+
+    seconds: how long a slow reply takes. `struck` counts what was done.
+    """
+
+    KINDS = ("status", "reset", "lost", "slow", "truncate")
+
+    def __init__(self, seed: int, share: float = 0.1, seconds: float = 5.0) -> None:
+        self.share, self.seconds = share, seconds
+        self.struck = dict.fromkeys(self.KINDS, 0)
+        self._random = random.Random(seed)
+
+    def fault(self, method: str) -> Fault | None:
+        """What to do to the next request."""
+        if self._random.random() >= self.share:
+            return None
+        kind = self._random.choice(self.KINDS if method == "GET" else self.KINDS[:-1])  # others' replies have no body
+        self.struck[kind] += 1
+        return Fault(kind, method, seconds=self.seconds)
+
+
 class FaultProxy:
     """An HTTP proxy on loopback before an S3 server: passes requests on, signatures intact, but where a Fault says so.
 
-    `seen` are the (method, path) of all requests, as they came.
+    `seen` are the (method, path) of all requests, as they came. `noise` breaks those that no Fault names. Once
+    `expired` is set, every request is refused as S3 refuses a session token that is too old.
     """
 
     def __init__(self, target: S3Server) -> None:
         self.faults: list[Fault] = []
+        self.noise: Noise | None = None
+        self.expired = False
         self.seen: list[tuple[str, str]] = []
         self._lock = threading.Lock()
         host = target.endpoint.removeprefix("http://")
@@ -225,6 +253,8 @@ class FaultProxy:
 
             def pass_on(self) -> None:
                 body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                if proxy.expired:
+                    return self.answer(400, {}, EXPIRED, None)
                 fault = proxy.take(self.command, self.path)
                 kind = fault.kind if fault else ""
                 if kind == "reset":
@@ -252,12 +282,16 @@ class FaultProxy:
 
             def answer(self, status: int, headers: dict[str, str], payload: bytes, fault: Fault | None) -> None:
                 self.send_response_only(status)
+                if fault and fault.kind == "slow" and not payload:
+                    time.sleep(fault.seconds)
                 given = {name.lower(): value for name, value in headers.items()}
                 for name, value in given.items():
                     if name not in ("transfer-encoding", "connection", "content-length"):
                         self.send_header(name, value)
                 self.send_header("Content-Length", given.get("content-length", str(len(payload))))
                 self.end_headers()
+                if self.command == "HEAD":
+                    return None
                 half = len(payload) // 2
                 with suppress(OSError):  # the client may have left
                     self.wfile.write(payload[:half])
@@ -283,7 +317,7 @@ class FaultProxy:
                 if fault.times > 0 and fault.method == method and fault.part in path:
                     fault.times -= 1
                     return fault
-        return None
+            return self.noise.fault(method) if self.noise else None
 
     def stop(self) -> None:
         """End the thread."""

@@ -20,9 +20,9 @@ from typing import Final, Self
 from uuid import uuid4
 
 from ocrbatch.config import OutputConfig
-from ocrbatch.errors import NotFoundError, OutputInconsistentError, OutputLockedError, UsageError
+from ocrbatch.errors import NotFoundError, OutputInconsistentError, OutputLockedError, StorageError, UsageError
+from ocrbatch.sinks import bookmark, parquet
 from ocrbatch.sinks import lease as leases
-from ocrbatch.sinks import parquet
 from ocrbatch.sinks.layout import PROBE, STAGING, below, epoch_of, final_path, is_staged_part, log_path
 from ocrbatch.sinks.ledger import Ledger
 from ocrbatch.sinks.log import Add, Close, Key, Open, Part, Publish, Record, decode, encode
@@ -37,8 +37,11 @@ _probed: set[str] = set()
 
 
 def read_ledger(storage: Storage, output: str, ledger: Ledger | None = None) -> Ledger:
-    """The state of an output now, read from its log; changes nothing. ledger: one read before, brought up to date."""
-    ledger = ledger or Ledger()
+    """The state of an output now, by its last checkpoint and the log's records since then; changes nothing.
+
+    ledger: one read before, brought up to date; an empty one reads the log alone.
+    """
+    ledger = ledger or bookmark.restore(storage, output) or Ledger()
     while (record := _read_record(storage, output, ledger.next)) is not None:
         ledger.apply(ledger.next, record)
     return ledger
@@ -80,6 +83,7 @@ class Committer:
         self._lease = lease
         self._token = uuid4().hex
         self._applied = -1
+        self._checkpointed = 0
 
     @classmethod
     def open(
@@ -110,6 +114,8 @@ class Committer:
     def start(self) -> None:
         """What `open` does once it has the lease."""
         here = leases.Holder.here()
+        self.ledger = bookmark.restore(self._storage, self._output) or Ledger()
+        self._checkpointed = self.ledger.next
         read_ledger(self._storage, self._output, self.ledger)
         self._append(lambda n: Open(self.shard, n, self.run_id, self._token, here.host, here.pid, _now()))
         self._settle()
@@ -201,6 +207,7 @@ class Committer:
             self.ledger.check(record)  # before it is written: nobody could take it back
             if self._storage.put_if_absent(join(self._output, log_path(n)), encode(record)):
                 self._absorb(record)
+                self._leave_checkpoint()
                 return record
             # Another's; or our own of an earlier call that ended in doubt, which then simply counts.
             self.sync()
@@ -209,6 +216,15 @@ class Committer:
                     f"{log_path(n)} of {self._output} exists and does not exist",
                     "The storage is not consistent; use another.",
                 )
+
+    def _leave_checkpoint(self) -> None:
+        if self.ledger.next - self._checkpointed < bookmark.EVERY:
+            return
+        self._checkpointed = self.ledger.next  # failing costs a later reader time, so the next try is as far away
+        try:
+            self._checkpointed = bookmark.leave(self._storage, self._output, self.ledger)
+        except StorageError as error:
+            log.warning("no checkpoint of the log could be left: %s", error)
 
     def _absorb(self, record: Record) -> None:
         if isinstance(record, Open) and record.shard == self.shard:

@@ -19,6 +19,8 @@ LOG: Final = "_ocrbatch/log"
 STAGING: Final = "_ocrbatch/staging"
 LEASES: Final = "_ocrbatch/lease"
 PROBE: Final = "_ocrbatch/probe"
+CHECKPOINTS: Final = "_ocrbatch/checkpoints"
+BOOKMARK: Final = f"{CHECKPOINTS}/last.json"
 
 # FileUtils.escapePathName of Apache Hive: these characters become %XX, everything else stays.
 _HIVE_ESCAPED: Final = re.compile(r"[\x00-\x1f\x7f\"#%'*/:=?\\{\[\]^]")
@@ -30,6 +32,17 @@ _MERGED: Final = "merged-"
 def log_path(n: int) -> str:
     """The log's record `n`, from 0."""
     return f"{LOG}/{n:012d}.json"
+
+
+def checkpoint_path(n: int, sha256: str) -> str:
+    """The file with what the records 0 .. n-1 add up to. sha256: of its bytes, so no two files share a name."""
+    return f"{CHECKPOINTS}/{n:012d}-{sha256[:16]}.parquet"
+
+
+def checkpoint_number(path: str) -> int:
+    """The inverse of `checkpoint_path`; -1 for a path that is none."""
+    number, dash, _ = path.removeprefix(f"{CHECKPOINTS}/").partition("-")
+    return int(number) if dash and number.isascii() and number.isdigit() else -1
 
 
 def staging_folder(epoch: int) -> str:

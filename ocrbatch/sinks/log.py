@@ -141,7 +141,7 @@ Record = Open | Add | Publish | Close
 
 def encode(record: Record) -> bytes:
     """One record as JSON, with a nonce: no two calls give the same bytes."""
-    body = {"v": VERSION, "type": type(record).__name__.lower(), "nonce": uuid4().hex, **asdict(record)}
+    body = {"v": VERSION, "nonce": uuid4().hex, **record_to_json(record)}
     return json.dumps(body, separators=(",", ":")).encode()
 
 
@@ -159,12 +159,22 @@ def decode(body: bytes, where: str) -> Record:
                 f"{where} was written by a newer ocrbatch (log version {version}, known are up to {VERSION})",
                 "Upgrade ocrbatch here.",
             )
-        return _DECODERS[tree["type"]](tree)
+        return record_from_json(tree)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise OutputInconsistentError(
             f"{where} is not a record of the log ({type(error).__name__}: {error})",
             "Something else wrote into the output's _ocrbatch/ folder, or damaged it; restore that file from a backup.",
         ) from error
+
+
+def record_to_json(record: Record) -> dict[str, Any]:
+    """A record as plain JSON values, without version and nonce."""
+    return {"type": type(record).__name__.lower(), **asdict(record)}
+
+
+def record_from_json(tree: Mapping[str, Any]) -> Record:
+    """The inverse of `record_to_json`. Raises KeyError, TypeError or ValueError for anything else."""
+    return _DECODERS[tree["type"]](tree)
 
 
 def part_to_json(part: Part) -> dict[str, Any]:

@@ -27,10 +27,11 @@ from typing import IO, Final, cast
 
 import pyarrow as pa
 
-from ocrbatch.errors import DocumentError
+from ocrbatch.errors import DiskFullError, DocumentError
 from ocrbatch.sources.members import Archive, Member, plain, printable
 from ocrbatch.sources.parquet_rows import ParquetRows
 from ocrbatch.storage import Entry, Storage, open_file, redact
+from ocrbatch.storage.faults import FULL
 
 # A compressed tar that unpacks to more than this is a bomb; scans of plain white reach about 100.
 _MAX_RATIO: Final = 300
@@ -81,9 +82,14 @@ def list_members(entry: Entry, storage: Storage, bytes_column: str | None = None
     return list(found.values())
 
 
-def broken(uri: str, error: BaseException) -> DocumentError:
-    """The failure that a damaged archive or member becomes."""
+def broken(uri: str, error: BaseException) -> DocumentError | DiskFullError:
+    """The failure that a damaged archive or member becomes; DiskFullError where there is no room to unpack it."""
     if isinstance(error, OSError) and error.errno is not None:
+        if error.errno in FULL:
+            return DiskFullError(
+                f"no room to unpack {redact(uri)}: the disk or the quota is full",
+                "Free space in the workers' temporary folder, or set TMPDIR, then run the same command again.",
+            )
         code = "FETCH_FAILED"
         if isinstance(error, FileNotFoundError | PermissionError):
             code = "FETCH_NOT_FOUND" if isinstance(error, FileNotFoundError) else "FETCH_DENIED"

@@ -1,7 +1,8 @@
 """Brings one document's bytes to a local file, so that a decoder in another process can open it.
 
-Invariant: whatever goes wrong becomes a DocumentError of stage `fetch`, and only a file that is whole is handed out. A
-file on this disk is handed out itself and never copied, changed or deleted.
+Invariant: whatever is wrong with one document becomes a DocumentError of stage `fetch`, and only a file that is whole is
+handed out. A file on this disk is handed out itself and never copied, changed or deleted. Credentials that don't do and
+a full disk are wrong with the run, and end it.
 """
 
 from __future__ import annotations
@@ -18,10 +19,18 @@ from pathlib import Path
 from typing import IO, Final
 
 from ocrbatch.config import DocumentsConfig
-from ocrbatch.errors import AccessDeniedError, DocumentError, NotFoundError, StorageError
+from ocrbatch.errors import (
+    AccessDeniedError,
+    CredentialsError,
+    DiskFullError,
+    DocumentError,
+    NotFoundError,
+    StorageError,
+)
 from ocrbatch.records import Document
 from ocrbatch.sources import archives, members
 from ocrbatch.storage import Storage, local_path, redact, require_version
+from ocrbatch.storage.uris import local_uri
 
 _CHUNK_BYTES: Final = 1 << 20
 _OPEN_ARCHIVES: Final = 2
@@ -62,14 +71,15 @@ def fetch(
     could not be listed says why. Safe to call from several threads; members of one archive are read one at a time.
 
     Raises DocumentError: FETCH_NOT_FOUND, FETCH_DENIED, FETCH_FAILED, FETCH_CHANGED, FETCH_TIMEOUT (after
-    limits.fetch_timeout seconds), FILE_TOO_LARGE (over limits.max_bytes, unpacked), ARCHIVE_BROKEN.
+    limits.fetch_timeout seconds), FILE_TOO_LARGE (over limits.max_bytes, unpacked), ARCHIVE_BROKEN. Raises
+    CredentialsError, DiskFullError.
     """
     target = folder / f"fetched-{uuid.uuid4().hex}"
     try:
         return _fetch(document, storage, target, limits, bytes_column)
     except BaseException as error:
         target.unlink(missing_ok=True)
-        if isinstance(error, StorageError):
+        if isinstance(error, StorageError) and not isinstance(error, CredentialsError | DiskFullError):
             raise _failure(document, error) from error
         raise
 
@@ -79,7 +89,8 @@ def _fetch(
 ) -> LocalFile:
     local = local_path(document.uri)
     archive, member = members.split_member(document.uri)
-    if member is not None and local is not None and local.is_file():  # in a folder that is called `scans.zip!`
+    # In a folder that is called `scans.zip!`? Never a member's name with `..` in it, which would lead elsewhere.
+    if member is not None and local is not None and local_uri(str(local)) == document.uri and local.is_file():
         archive, member = document.uri, None
     is_member = member is not None and document.etag
     if members.is_container(archive) and not is_member:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from ocrbatch.config import InputConfig
-from ocrbatch.errors import AccessDeniedError, DocumentError, NotFoundError, UsageError
+from ocrbatch.errors import AccessDeniedError, CredentialsError, DocumentError, NotFoundError, UsageError
 from ocrbatch.records import Document
 from ocrbatch.sources import archives, members
 from ocrbatch.sources.patterns import Filter, compile_glob, split_glob
@@ -89,6 +89,8 @@ def expand(entry: Entry, config: InputConfig, storage: Storage) -> Iterator[Docu
         return
     try:
         inside = archives.list_members(entry, storage, config.bytes_column)
+    except CredentialsError:
+        raise
     except (DocumentError, NotFoundError, AccessDeniedError):
         yield itself  # fetching meets the same error again and gives its code
         return

@@ -23,7 +23,7 @@ import pyarrow.json
 import pyarrow.parquet as pq
 
 from ocrbatch.config import InputConfig
-from ocrbatch.errors import AccessDeniedError, NotFoundError, UsageError
+from ocrbatch.errors import AccessDeniedError, CredentialsError, NotFoundError, UsageError
 from ocrbatch.records import Document
 from ocrbatch.schema import pages_schema
 from ocrbatch.sources import listing, members
@@ -195,6 +195,8 @@ class _Resolver:
             return None
         try:
             return self._storage.stat(members.split_member(uri)[0])
+        except CredentialsError:
+            raise
         except (NotFoundError, AccessDeniedError):
             return None  # fetching meets it again and gives the code
 

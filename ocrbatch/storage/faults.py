@@ -13,7 +13,14 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final, TypeVar
 
-from ocrbatch.errors import AccessDeniedError, NotFoundError, OcrBatchError, StorageError
+from ocrbatch.errors import (
+    AccessDeniedError,
+    CredentialsError,
+    DiskFullError,
+    NotFoundError,
+    OcrBatchError,
+    StorageError,
+)
 from ocrbatch.storage.uris import LOCAL, redact, redact_text, scheme
 
 T = TypeVar("T")
@@ -48,15 +55,14 @@ _TRANSIENT_TYPES: Final = frozenset(
         ("botocore", "ResponseParserError"),  # some servers answer SlowDown with broken XML
     }
 )
-_DENIED_CODES: Final = frozenset(
+_EXPIRED_CODES: Final = frozenset({"ExpiredToken", "ExpiredTokenException", "RequestExpired", "TokenRefreshRequired"})
+# What is wrong is the credentials, so that every other object would be refused, too.
+_CREDENTIAL_CODES: Final = _EXPIRED_CODES | {
+    "InvalidAccessKeyId", "InvalidClientTokenId", "InvalidToken",
+    "RequestTimeTooSkewed", "SignatureDoesNotMatch", "UnrecognizedClientException",
+}  # fmt: skip
+_CREDENTIAL_TYPES: Final = frozenset(
     {
-        "AccessDenied", "ExpiredToken", "ExpiredTokenException", "InvalidAccessKeyId", "InvalidToken",
-        "SignatureDoesNotMatch",
-    }
-)  # fmt: skip
-_DENIED_TYPES: Final = frozenset(
-    {
-        ("builtins", "PermissionError"),
         ("botocore", "CredentialRetrievalError"),
         ("botocore", "NoCredentialsError"),
         ("botocore", "PartialCredentialsError"),
@@ -65,6 +71,8 @@ _DENIED_TYPES: Final = frozenset(
         ("botocore", "TokenRetrievalError"),
     }
 )
+FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+_SIDES: Final = "input.storage or output.storage, else the AWS_* variables"
 _SECRET_NAME: Final = re.compile(r"key|secret|token|pass|sas|cred|sign|conn|auth|cookie|header", re.IGNORECASE)
 
 
@@ -128,8 +136,16 @@ def is_denied(error: BaseException) -> bool:
     """Whether the error says that the credentials, or the file's permissions, don't do."""
     status, code = http_status(error)
     if status is not None or code:
-        return status in (401, 403) or code in _DENIED_CODES
-    return any(_is_one_of(link, _DENIED_TYPES) for link in _chain(error))
+        return status in (401, 403) or code == "AccessDenied" or code in _CREDENTIAL_CODES
+    return is_credentials(error) or any(isinstance(link, PermissionError) for link in _chain(error))
+
+
+def is_credentials(error: BaseException) -> bool:
+    """Whether it says that the credentials are missing, wrong or expired, and not just this object's policy."""
+    status, code = http_status(error)
+    if status is not None or code:
+        return code in _CREDENTIAL_CODES
+    return any(_is_one_of(link, _CREDENTIAL_TYPES) for link in _chain(error))
 
 
 def is_in_doubt(error: BaseException) -> bool:
@@ -146,8 +162,9 @@ def is_in_doubt(error: BaseException) -> bool:
 
 def translate(error: Exception, uri: str, action: str, secrets: Iterable[str] = ()) -> OcrBatchError:
     """The error of this package that says what `error` means; to be raised `from None`: causes may hold signed URLs."""
-    if isinstance(error, OcrBatchError):
-        return error
+    for link in _chain(error):  # fsspec may have wrapped one of ours
+        if isinstance(link, OcrBatchError):
+            return link
     kind, cause, remedy = _meaning(error, uri)
     return kind(scrub(f"can't {action} {redact(uri)}: {cause}", secrets), remedy)
 
@@ -164,12 +181,16 @@ def _meaning(error: Exception, uri: str) -> tuple[type[StorageError], str, str]:
             "it does not exist",
             "Check the path, and that nothing deletes it meanwhile.",
         )
-    elif number in (errno.ENOSPC, errno.EDQUOT):
-        cause, remedy = "the disk or the quota is full", f"Free space there, {again}"
+    elif number in FULL:
+        kind, cause, remedy = DiskFullError, "the disk or the quota is full", f"Free space there, {again}"
     elif number == errno.EROFS:
         kind, cause, remedy = AccessDeniedError, "read-only file system", "Mount it writable, or choose another place."
+    elif http_status(error)[1] in _EXPIRED_CODES:
+        kind, cause = CredentialsError, f"the credentials have expired ({_described(error)})"
+        remedy = f"Renew key, secret and token of this side ({_SIDES}), {again}"
     elif is_denied(error):
-        kind, cause, remedy = AccessDeniedError, f"access denied ({_described(error)})", _denied_remedy(uri)
+        kind = CredentialsError if is_credentials(error) else AccessDeniedError
+        cause, remedy = f"access denied ({_described(error)})", _denied_remedy(uri)
     elif is_transient(error):
         cause = f"the storage did not answer properly, however often asked ({_described(error)})"
         remedy = f"Check the endpoint, the network and the storage's health, {again}"
@@ -183,9 +204,8 @@ def _denied_remedy(uri: str) -> str:
     if scheme(uri) in LOCAL:
         return "Check the owner and the permissions of the file and of its folder."
     return (
-        "Check key, secret, token, profile and role of this side (input.storage or output.storage, else the AWS_* "
-        "variables), that they have not expired, and the bucket's policy; without s3:ListBucket, S3 says this of "
-        "missing objects too."
+        f"Check key, secret, token, profile and role of this side ({_SIDES}), that they have not expired, and the "
+        "bucket's policy; without s3:ListBucket, S3 says this of missing objects too."
     )
 
 

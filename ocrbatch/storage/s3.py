@@ -135,7 +135,12 @@ class S3:
         bucket, key = split_bucket(uri)
         if not key or key.endswith("/"):
             raise FileNotFoundError(uri)
-        head = self.fs.call_s3("head_object", Bucket=bucket, Key=key)
+        try:
+            head = self.fs.call_s3("head_object", Bucket=bucket, Key=key)
+        except OSError as error:
+            if http_status(error)[0] in (400, 401, 403):
+                self.read(uri, 0, 1)  # the reply to a HEAD has no body, so no reason: this error has one
+            raise
         return Entry(uri, int(head["ContentLength"]), head["LastModified"].astimezone(UTC), head["ETag"].strip('"'))
 
     def walk(self, uri: str, retry: Retry) -> Iterator[Entry]:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import IO, TYPE_CHECKING, TypeVar
 
 from ocrbatch.config import StorageConfig
 from ocrbatch.errors import (
@@ -149,11 +149,18 @@ class Storage:
                     _require_small(uri, got, max_bytes)
                     if deadline is not None and time.monotonic() > deadline:
                         raise TimeoutError(f"{got} bytes had come")
-                    file.write(chunk)
+                    self._write(file, chunk, path)
         finally:
             opened.chunks.close()
         if opened.size is not None and got != opened.size:
             raise ShortBodyError(f"{got} bytes came of {opened.size}")
+
+    def _write(self, file: IO[bytes], chunk: bytes, path: Path) -> None:
+        try:
+            file.write(chunk)
+            file.flush()  # here, and not when the file is closed, because this error is this disk's
+        except OSError as error:
+            raise self._translated(error, str(path), "write") from None
 
     def put(self, uri: str, body: bytes) -> None:
         """Write an object at once, replacing what has the name. Disk: temporary file, fsync, rename. S3: one PUT."""

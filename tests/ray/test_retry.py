@@ -32,7 +32,8 @@ def output(tmp_path, capsys):
 
 def test_a_failure_is_read_again_with_other_settings(output, capsys):
     before = rows(output)
-    words = ["retry", str(output), "--only", "FILE_TOO_LARGE", "--json", "--set", "documents.max_bytes=10000000"]
+    words = ["retry", str(output), "--only", "FILE_TOO_LARGE", "--json"]
+    words += ["--set", "documents.max_bytes=10000000", "--set", "documents.dpi=100"]
     assert main(words) == 0
     report = json.loads(capsys.readouterr().out)
     assert (report["documents_listed"], report["pages"], report["open_failures"]) == (1, 1, 0)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from sinks_model import OUT, Killed, MemoryStorage, Tapped, committer, failures_table, pages_table, shown, stop_at
 
-from ocrbatch.sinks import parquet
+from ocrbatch.sinks import bookmark, parquet
 from ocrbatch.sinks.commit import Committer, read_ledger
 from ocrbatch.sinks.verify import verify
 from ocrbatch.storage import Storage
@@ -20,6 +20,11 @@ BATCHES = [
 ]
 PLAN = [("a", "e"), ("b", "e")]
 WANTED = [("a", "e", 0), ("a", "e", 1), ("a", "e", 2), ("b", "e", 0), ("b", "e", 1)]
+
+
+@pytest.fixture(autouse=True)
+def _checkpoints(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bookmark, "EVERY", 3)
 
 
 def run(storage: object, output: str, run_id: str) -> None:

@@ -2,7 +2,8 @@
 
 Each writer is a thread that runs only when the machine lets it make its next storage call, so that hypothesis decides
 the order of all calls, and shrinks it. A writer may be paused for ever, killed before or after a call took effect, or
-told that a call failed; it then does the same again, or gives up.
+told that a call failed; it then does the same again, or gives up. Every third record leaves a checkpoint; checkpoints
+are damaged, taken away, and exchanged for older ones.
 """
 
 from __future__ import annotations
@@ -20,10 +21,12 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from sinks_model import OUT, Killed, MemoryStorage, Tapped, added, committer, failures_table, pages_table, shown
 
 from ocrbatch.errors import OutputLockedError, StorageError
-from ocrbatch.sinks import parquet
+from ocrbatch.sinks import bookmark, checkpoint, parquet
 from ocrbatch.sinks.commit import Committer, read_ledger
+from ocrbatch.sinks.ledger import Ledger
 from ocrbatch.sinks.verify import verify
 
+BOOKMARK = f"{OUT}/_ocrbatch/checkpoints/last.json"
 DOCUMENTS = {"a": 3, "b": 2, "c": 1}
 PAGES = [(uri, index, count) for uri, count in DOCUMENTS.items() for index in range(count)]
 
@@ -144,8 +147,10 @@ class Writers(RuleBasedStateMachine):
         self.names = pytest.MonkeyPatch()
         numbers = random.Random(0)
         self.names.setattr("ocrbatch.sinks.layout.uuid4", lambda: uuid.UUID(int=numbers.getrandbits(128)))
+        self.names.setattr(bookmark, "EVERY", 3)
         self.storage = MemoryStorage()
         self.writers: list[Writer] = []
+        self.bookmarks: list[bytes] = []
         self.spawned = 0
         self.parts: dict[str, bytes] = {}
         self.log: dict[str, bytes] = {}
@@ -170,6 +175,32 @@ class Writers(RuleBasedStateMachine):
     def break_one(self, data: st.DataObject, fate: str) -> None:
         data.draw(st.sampled_from(self.writers)).step(1, fate)
 
+    @precondition(lambda self: self.bookmarks)
+    @rule(data=st.data(), harm=st.sampled_from(["delete", "cut", "older"]), pointer=st.booleans())
+    def harm_checkpoints(self, data: st.DataObject, harm: str, pointer: bool) -> None:
+        kept = [name for name in sorted(self.storage.objects) if "/checkpoints/" in name]
+        if harm == "older":
+            self.storage.objects[BOOKMARK] = data.draw(st.sampled_from(self.bookmarks))
+        elif kept:
+            name = BOOKMARK if pointer and BOOKMARK in kept else kept[0]
+            body = self.storage.objects.pop(name)
+            if harm == "cut":
+                self.storage.objects[name] = body[: len(body) // 2]
+
+    @invariant()
+    def checkpoints_change_nothing(self) -> None:
+        mark = self.storage.objects.get(BOOKMARK)
+        if mark is not None and mark not in self.bookmarks[-1:]:
+            self.bookmarks.append(mark)
+        number = len(self.log)
+        self.parts_and_records_never_change()
+        if len(self.log) == number and not self.bookmarks:
+            return
+        by_log = read_ledger(self.storage, OUT, Ledger())  # type: ignore[arg-type]
+        assert read_ledger(self.storage, OUT) == by_log  # type: ignore[arg-type]
+        if len(self.log) > number:
+            assert checkpoint.decode(checkpoint.encode(by_log)) == by_log
+
     @invariant()
     def readers_see_each_page_once(self) -> None:
         self.writers = [writer for writer in self.writers if not writer.finished]
@@ -179,7 +210,6 @@ class Writers(RuleBasedStateMachine):
         assert len(committed) == len(set(committed))
         assert set(seen) <= set(committed)
 
-    @invariant()
     def parts_and_records_never_change(self) -> None:
         for folder, known in ((f"{OUT}/pages/", self.parts), (f"{OUT}/_ocrbatch/log/", self.log)):
             now = {name: body for name, body in self.storage.objects.items() if name.startswith(folder)}
