@@ -7,7 +7,7 @@ DOCUMENTS ?= tests/resources/documents
 ROUNDS ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help venv install lint format test test-fast bench hashes samples image clean
+.PHONY: help venv install lint format test test-fast crash opening faults bench hashes samples image clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +34,15 @@ test: ## Run all tests but the long proofs
 
 test-fast: ## Run the tests that start neither Ray nor an S3 server
 	$(PY) -m pytest -m 'not slow and not ray and not s3'
+
+crash: ## Kill and stop a small run before and after each of its storage calls (6 minutes)
+	$(PY) -m pytest -m slow tests/sinks/test_process_crash.py
+
+opening: ## Time the opening of a log of 100,000 records
+	$(PY) tests/benchmarks/opening.py
+
+faults: ## Prove that storage that fails, fills up or expires loses nothing (5 minutes)
+	$(PY) -m pytest -m 'slow or not slow' tests/integration/test_faulty_storage.py
 
 bench: ## Race PaddleOCR 3.7 over a folder of images (IMAGES=..., ROUNDS=3); makes PaddleOCR's environment in build/race
 	$(PY) tests/benchmarks/race.py --env build/race/env --rounds $(ROUNDS) --json build/race/race.json $(IMAGES)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ocrbatch.errors import DocumentError, OcrBatchError
+
 if TYPE_CHECKING:
     from ocrbatch.reading.pipeline import OcrPipeline
 
 __version__ = "0.1.0"
-__all__ = ["OcrPipeline", "__version__"]
+__all__ = ["DocumentError", "OcrBatchError", "OcrPipeline", "__version__"]
 
 
 def __getattr__(name: str) -> Any:

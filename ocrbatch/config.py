@@ -15,13 +15,22 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
 
+from ocrbatch import safe_yaml
 from ocrbatch.errors import UsageError
 
 # Raised by hand whenever the same input would give another row; part of every fingerprint.
 RESULT_VERSION: Final = 1
-MAX_YAML_BYTES: Final = 1 << 20
 
 
 class Section(BaseModel):
@@ -60,14 +69,21 @@ class StorageConfig(Section):
     """How often a failed call is repeated, with growing pauses."""
     timeout: float = Field(default=60.0, gt=0)
     """Seconds without a byte after which a call has failed."""
+    http_hosts: tuple[str, ...] = ()
+    """Hosts that http(s) URLs in a manifest, and redirects, may lead to, as patterns (`*.example.org`). A host whose
+    address is private, loopback or link-local must be listed itself, also where an input names it."""
     options: dict[str, Any] = Field(default_factory=dict)
     """Further options for fsspec's file system of this scheme."""
+
+
+def _listed(value: Any) -> Any:
+    return (value,) if isinstance(value, str) else value  # one URI needs no brackets
 
 
 class InputConfig(Section):
     """What to read."""
 
-    uris: tuple[str, ...] = ()
+    uris: Annotated[tuple[str, ...], BeforeValidator(_listed)] = ()
     """Files, folders, globs, archives (tar, zip), Parquet files that hold the bytes; any fsspec scheme."""
     manifest: str | None = None
     """A txt, CSV, JSONL or Parquet file with a uri column; its other columns pass through to the rows."""
@@ -122,7 +138,7 @@ class DocumentsConfig(Section):
 
     dpi: float = Field(default=144.0, gt=0, le=1200)
     """Resolution at which PDF pages are rendered; 144 is PaddleOCR's own scale of 2."""
-    pages: str = ""
+    pages: Annotated[str, BeforeValidator(lambda value: value or "")] = ""
     """Pages to read, counted from 1: `1-3,7,10-`; empty for all."""
     max_pixels: int = Field(default=32_000_000, ge=1_000)
     """A PDF page that would have more pixels is rendered at a lower dpi."""
@@ -242,12 +258,10 @@ def load(text: str = "", overrides: list[str] | None = None, source: str = "the 
 
     Raises UsageError that names the key, what is wrong with it and where it came from.
     """
-    if len(text) > MAX_YAML_BYTES:
-        raise UsageError(
-            f"{source} is larger than {MAX_YAML_BYTES} bytes", "Give documents by a manifest, not in the config."
-        )
     try:
-        tree = yaml.safe_load(text)
+        tree = safe_yaml.parse(text)
+    except safe_yaml.TooMuchError as error:
+        raise UsageError(f"{source}: {error.problem}", "Give documents by a manifest, not in the config.") from None
     except (yaml.YAMLError, ValueError) as error:  # ValueError: what looks like a date and is none
         mark = getattr(error, "problem_mark", None)  # not the error itself: it quotes the line, which may hold a secret
         where = f" at line {mark.line + 1}" if mark else ""
@@ -267,7 +281,8 @@ def load(text: str = "", overrides: list[str] | None = None, source: str = "the 
 def load_file(path: Path, overrides: list[str] | None = None) -> JobConfig:
     """Reads a YAML file from disk; see `load`."""
     try:
-        text = path.read_text(encoding="utf8")
+        with path.open(encoding="utf8") as file:
+            text = file.read(safe_yaml.MAX_CHARACTERS + 1)  # enough to see that it is too long
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"can't read the config {path}: {error}", "Check the path, and that it is UTF-8.") from error
     return load(text, overrides, source=str(path))
@@ -286,7 +301,7 @@ def _assign(tree: dict[str, Any], item: str) -> None:
         if not isinstance(node, dict):
             raise UsageError(f"--set {key}: {part!r} is a value, not a section", "`ocrbatch config` lists every key.")
     try:
-        node[last] = yaml.safe_load(value)
+        node[last] = safe_yaml.parse(value)
     except (yaml.YAMLError, ValueError) as error:
         raise UsageError(
             f"--set {key}: the value is not valid YAML",

@@ -20,16 +20,25 @@ import aiohttp
 import botocore.exceptions
 import fsspec
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from ocrbatch.config import StorageConfig
-from ocrbatch.errors import AccessDeniedError, DocumentError, NotFoundError, StorageError, UsageError
+from ocrbatch.errors import (
+    AccessDeniedError,
+    CredentialsError,
+    DiskFullError,
+    DocumentError,
+    NotFoundError,
+    StorageError,
+    UsageError,
+)
 from ocrbatch.storage import Storage, disk, glob_regex, join, local_path, redact, scheme
 from ocrbatch.storage.faults import (
     LONGEST_PAUSE,
     ShortBodyError,
+    is_credentials,
     is_denied,
     is_in_doubt,
     is_missing,
@@ -144,6 +153,10 @@ def test_a_glob_without_folders_is_fnmatch(pattern: str, name: str) -> None:
 @given(pattern=GLOB_ALPHABET, name=st.text(alphabet="ab/.", max_size=8))
 def test_the_pruned_walk_misses_nothing(pattern: str, name: str) -> None:
     """Every folder above a match is a folder that the walk visits, below the last whole folder before the magic."""
+    try:
+        glob_regex(pattern)
+    except re.error:  # a set such as [b-a]
+        assume(False)
     if glob_regex(pattern, whole_folders=True).match(name):
         base = before_magic(pattern).rpartition("/")[0]
         assert name.startswith(before_magic(pattern))
@@ -196,13 +209,16 @@ RESET = aiohttp.ClientOSError(errno.ECONNRESET, "reset")
         (client_error(404, "NoSuchKey"), "missing"),
         (client_error(404, "NoSuchBucket"), "missing"),
         (client_error(403, "AccessDenied"), "denied"),
-        (client_error(400, "ExpiredToken"), "denied"),
+        (client_error(400, "ExpiredToken"), "credentials"),
+        (client_error(403, "InvalidAccessKeyId"), "credentials"),
+        (client_error(403, "RequestTimeTooSkewed"), "credentials"),
+        (client_error(401, ""), "denied"),
         (client_error(400, "InvalidArgument"), "final"),
         (client_error(501, "NotImplemented"), "final"),
         (client_error(412, "PreconditionFailed"), "doubt"),
         (OSError(errno.EINVAL, "precondition"), "doubt"),
         (FileExistsError(errno.EEXIST, "x"), "doubt"),
-        (botocore.exceptions.NoCredentialsError(), "denied"),
+        (botocore.exceptions.NoCredentialsError(), "credentials"),
         (botocore.exceptions.EndpointConnectionError(endpoint_url="http://x"), "transient"),
         (botocore.exceptions.ReadTimeoutError(endpoint_url="http://x"), "transient"),
         (botocore.exceptions.IncompleteReadError(actual_bytes=1, expected_bytes=2), "transient"),
@@ -224,6 +240,7 @@ RESET = aiohttp.ClientOSError(errno.ECONNRESET, "reset")
 def test_what_an_error_means(error: Exception, meaning: str) -> None:
     found = {
         "missing": is_missing(error),
+        "credentials": is_credentials(error) and is_denied(error),
         "denied": is_denied(error),
         "transient": is_transient(error),
         "doubt": is_in_doubt(error),
@@ -233,15 +250,16 @@ def test_what_an_error_means(error: Exception, meaning: str) -> None:
     if meaning == "transient":
         assert is_in_doubt(error)
     translated = translate(error, "s3://b/k", "read")
-    expected = {"missing": NotFoundError, "denied": AccessDeniedError}.get(meaning, StorageError)
-    assert type(translated) is expected
+    expected = {"missing": NotFoundError, "denied": AccessDeniedError, "credentials": CredentialsError}
+    if getattr(error, "errno", None) != errno.ENOSPC:
+        assert type(translated) is expected.get(meaning, StorageError)
     assert "s3://b/k" in str(translated)
     assert translated.remedy
 
 
 def test_a_full_disk_says_so() -> None:
     error = translate(OSError(errno.ENOSPC, "No space left on device"), "/data/out", "write")
-    assert type(error) is StorageError
+    assert type(error) is DiskFullError
     assert "full" in str(error)
     assert "run the same command again" in error.remedy
     assert isinstance(translate(OSError(errno.EROFS, "ro"), "/data/out", "write"), AccessDeniedError)
@@ -309,6 +327,12 @@ def test_every_key_of_the_config_reaches_s3fs() -> None:
     assert options["config_kwargs"]["read_timeout"] == 7
     assert options["config_kwargs"]["connect_timeout"] == 1
     assert s3fs_options(StorageConfig(anon=True))["anon"] is True
+
+
+def test_an_option_that_s3fs_does_not_know_is_told_at_once() -> None:
+    with pytest.raises(UsageError, match="secret_thing") as caught:
+        Storage(StorageConfig(options={"secret_thing": "planted", "requester_pays": True})).read("s3://b/k")
+    assert "planted" not in str(caught.value)
 
 
 def test_variables_of_fsspec_are_kept_but_not_beside_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -507,7 +531,7 @@ def web(tmp_path: Path) -> Iterator[tuple[str, Path]]:
 def test_http_is_read(web: tuple[str, Path], tmp_path: Path) -> None:
     address, folder = web
     (folder / "a.pdf").write_bytes(b"0123456789" * 200_000)
-    storage = Storage(StorageConfig(retries=1))
+    storage = Storage(StorageConfig(retries=1, http_hosts=("127.0.0.1",)))
     uri = f"{address}/a.pdf?X-Amz-Signature=planted"
     (entry,) = storage.list(uri)
     assert (entry.uri, entry.size) == (uri, 2_000_000)
@@ -527,7 +551,7 @@ def test_http_is_read(web: tuple[str, Path], tmp_path: Path) -> None:
 def test_http_errors_keep_the_query_to_themselves(
     web: tuple[str, Path], tmp_path: Path, path: str, kind: type[StorageError]
 ) -> None:
-    storage = Storage(StorageConfig(retries=1))
+    storage = Storage(StorageConfig(retries=1, http_hosts=("127.0.0.1",)))
     with pytest.raises(StorageError) as caught:
         storage.fetch(f"{web[0]}{path}?sig=planted", tmp_path / "fetched")
     assert type(caught.value) is kind
@@ -539,7 +563,7 @@ def test_http_errors_keep_the_query_to_themselves(
 
 def test_an_unreachable_web_server_is_not_a_missing_file() -> None:
     with pytest.raises(StorageError, match="did not answer") as caught:
-        Storage(StorageConfig(retries=0)).stat("http://127.0.0.1:9/a.pdf?sig=planted")
+        Storage(StorageConfig(retries=0, http_hosts=("127.0.0.1",))).stat("http://127.0.0.1:9/a.pdf?sig=planted")
     assert type(caught.value) is StorageError
     assert "planted" not in str(caught.value)
 

@@ -6,9 +6,11 @@ import argparse
 import json
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
-from ocrbatch.config import JobConfig, load, load_file
+from ocrbatch.config import JobConfig, StorageConfig, load, load_file
 from ocrbatch.errors import OcrBatchError, UsageError
+from ocrbatch.safe_yaml import MAX_CHARACTERS
 
 
 def job_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,7 +46,9 @@ def _read(uri: str) -> str:
     from ocrbatch.storage import Storage
 
     try:
-        return Storage().read(uri).decode("utf8")
+        # The user names this host: it may be on a private network.
+        storage = Storage(StorageConfig(http_hosts=(urlsplit(uri).hostname or "",)))
+        return storage.read(uri, 0, MAX_CHARACTERS + 1).decode("utf8")
     except OcrBatchError as error:
         raise UsageError(f"can't read the config: {error}", error.remedy) from error
     except UnicodeDecodeError as error:

@@ -27,10 +27,13 @@ def execute(arguments: argparse.Namespace) -> int:
     from ocrbatch.storage import Storage
 
     storage = Storage(config.output.storage)
-    parts = page_parts(existing_ledger(storage, config.output.uri))
+    ledger = existing_ledger(storage, config.output.uri)
+    parts = page_parts(ledger)
     planned = last_planned(storage, config.output.uri)
     selected = parse_pages(planned.pages).expected
     found = verify(storage, config.output.uri, planned=planned.keys, selected=selected, quick=arguments.quick)
+    if not ledger.settled and not found.unfinished:
+        found.unfinished.append("a run that is at work, or was cut off before its end")
     if arguments.json:
         print_json(
             {

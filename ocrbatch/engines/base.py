@@ -7,6 +7,7 @@ recognition head (18,710 classes a step) only the best class and its probability
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
@@ -62,6 +63,15 @@ class Engine(Protocol):
         A ctc model is called with few distinct W (its buckets), a map model with any H and W that are multiples of 32.
         Raises ValueError on any other array, RuntimeError when the runtime fails or gives a NaN.
         """
+        ...
+
+    def run_many(self, batches: Iterable[Pixels]) -> Iterator[Outputs]:
+        """Executes batches and gives the outputs of each, in order, bit for bit as `run` does.
+
+        An engine may take some ahead and work on several at once, best where those beside each other differ in width.
+        Until the last is taken, or the iterator closed, nothing else may be run.
+        """
+        return map(self.run, batches)
 
 
 def rows_of(width: int, batch_pixels: int) -> int:

@@ -15,7 +15,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from ocrbatch.engines.base import EngineOptions, Outputs, Weights, checked_batch, checked_outputs
+from ocrbatch.engines.base import Engine, EngineOptions, Outputs, Weights, checked_batch, checked_outputs
 from ocrbatch.errors import UsageError
 from ocrbatch.records import Pixels
 
@@ -25,7 +25,7 @@ STEP: Final = 8  # a ctc model's columns a step
 HANG_SECONDS: Final = 86_400.0
 
 
-class FakeEngine:
+class FakeEngine(Engine):
     """See `Engine`. Weights count only by their head and their number of classes; their files are never opened.
 
     map: probability 0.9 in each block of 8 x 8 px that is darker than mid-grey, else 0: draw black bars and they are

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from ocrbatch.engines.base import EngineOptions, Outputs, Weights, checked_batch, checked_outputs, rows_of
+from ocrbatch.engines.base import Engine, EngineOptions, Outputs, Weights, checked_batch, checked_outputs, rows_of
 from ocrbatch.engines.host import Calls, Floats, filled, normalise, one_by_one, reduced, tables
 from ocrbatch.errors import MissingExtraError, ModelError, UsageError
 from ocrbatch.records import Pixels
@@ -28,7 +28,7 @@ PROVIDERS: Final = {
 OPTIONS: Final = {"provider", "gpu_mem_limit", "trt_engine_cache_path"}
 
 
-class OnnxRuntimeEngine:
+class OnnxRuntimeEngine(Engine):
     """One model in ONNX Runtime; see `Engine`.
 
     options.extra, all for GPUs: `provider` (cuda or tensorrt; fp16 is TensorRT's), `gpu_mem_limit` in bytes,

@@ -1,4 +1,4 @@
-"""OpenVINO, the engine for CPUs: normalisation and the reduction of a ctc head are in the graph.
+"""OpenVINO, the engine for CPUs: normalisation and the reduction of a ctc head are in the graph (`openvino_graph`).
 
 Invariant: how a row is computed follows from its shape alone. A map goes page by page through one model with dynamic
 shapes, a ctc batch through models of fixed shape, one for each width (and for narrow ones a second, of ROWS rows).
@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Final
 
 import numpy as np
 
 from ocrbatch.engines import cpu
-from ocrbatch.engines.base import EngineOptions, Outputs, Weights, checked_batch, checked_outputs
+from ocrbatch.engines.base import Engine, EngineOptions, Outputs, Weights, checked_batch, checked_outputs
+from ocrbatch.engines.lanes import side_by_side
 from ocrbatch.errors import MissingExtraError, ModelError, UsageError
 from ocrbatch.records import Pixels
 
@@ -27,13 +30,17 @@ ROWS_WIDTH: Final = 320
 # A shape of PP-OCRv6_small_rec costs 0.15 s and 31-40 MB, in bf16 as in fp32. More than the recognizer's 24 widths with
 # the second model of the 9 narrow ones: an LRU that is smaller than a cycle through it misses every time.
 COMPILED_SHAPES: Final = 40
+# Calls of a ctc model at once, each with its share of the threads: small layers leave threads waiting. On two cores
+# receipts are recognized in 138 ms a page, with both threads in one call in 149. The calls are of different shapes: a
+# second stream would add 40% to the memory of each.
+LANES: Final = 2
 # Kernels that a model of dynamic shapes keeps for sizes it has seen. By the plugin's own bound of 5,000 the detector
 # grew by 850 MiB over 320 pages of as many sizes; by this one it grew by 90, with the same bits, no slower on new sizes
 # or on one, and by 5 of 44 ms where four sizes take turns.
 KERNELS: Final = 200
 
 
-class OpenVinoEngine:
+class OpenVinoEngine(Engine):
     """One model in OpenVINO's CPU plugin; see `Engine`.
 
     options.extra: `compiled_shapes`, bound of the compiled models that are kept; names in capitals go to the plugin as
@@ -44,17 +51,21 @@ class OpenVinoEngine:
         _cap(options.isa_cap)
         try:
             import openvino as ov
+
+            from ocrbatch.engines.openvino_graph import graph
         except ImportError as error:
             raise MissingExtraError("openvino", "openvino", "The engine openvino") from error
         self._core = ov.Core()
         self._head = weights.head
         self._limit = int(options.extra.get("compiled_shapes", COMPILED_SHAPES))
-        self._properties = _properties(options)
+        lanes = min(LANES, options.threads) if weights.head == "ctc" else 1
+        self._pool = ThreadPoolExecutor(lanes, "openvino") if lanes > 1 else None
+        self._properties = _properties(options, threads=-(-options.threads // lanes))
         self._compiled: OrderedDict[tuple[int, ...], Any] = OrderedDict()
         try:
-            self._model = _graph(ov, self._core.read_model(weights.path), weights)
+            self._model = graph(self._core.read_model(weights.path), weights)
             if weights.head == "map":
-                self._request((-1, -1, -1, 3))
+                self._request(())
         except RuntimeError as error:
             raise ModelError(
                 f"OpenVINO can't load {weights.path}: {_first_line(error)}",
@@ -67,21 +78,35 @@ class OpenVinoEngine:
         Static shapes save a page of 1,024 x 768 px 10 of 50 ms, but compiling one takes 200-400 ms: it would pay after
         some 20 pages of exactly one size. A ctc model with dynamic shapes takes 2.5 ms a call longer, of 3.5 to 13.
         """
+        calls = self._calls(pixels)
+        return self._joined([_infer(self._request(call.shape), call) for call in calls])
+
+    def run_many(self, batches: Iterable[Pixels]) -> Iterator[Outputs]:
+        """Executes batches, with more than one thread LANES calls of a ctc model at once; see `Engine.run_many`."""
+        if self._pool is None:
+            return map(self.run, batches)
+        return map(self._joined, side_by_side(map(self._calls, batches), self._start, LANES))
+
+    def _calls(self, pixels: Pixels) -> list[Pixels]:
+        """A batch cut into the model's calls."""
         pixels = checked_batch(pixels)
-        if self._head == "map":
-            request = self._request((-1, -1, -1, 3))
-            return checked_outputs((np.concatenate([_infer(request, page[None])[0][:, 0] for page in pixels]),))
-        parts, done = [], 0
-        _, height, width, _ = pixels.shape
-        while done < len(pixels):
-            rows = ROWS if width <= ROWS_WIDTH and len(pixels) - done >= ROWS else 1
-            parts.append(_infer(self._request((rows, height, width, 3)), pixels[done : done + rows]))
-            done += rows
-        classes, probabilities = (np.concatenate(same) for same in zip(*parts, strict=True))
-        return checked_outputs((classes, probabilities))
+        width = pixels.shape[2]
+        rows = ROWS if self._head == "ctc" and width <= ROWS_WIDTH else 1
+        fours = len(pixels) // rows * rows
+        return [*(pixels[k : k + rows] for k in range(0, fours, rows)), *(row[None] for row in pixels[fours:])]
+
+    def _joined(self, found: Sequence[list[Any]]) -> Outputs:
+        outputs = tuple(np.concatenate(same) for same in zip(*found, strict=True))
+        return checked_outputs((outputs[0][:, 0],) if self._head == "map" else outputs)
+
+    def _start(self, pixels: Pixels) -> Future[list[Any]]:
+        assert self._pool is not None
+        return self._pool.submit(_infer, self._request(pixels.shape), pixels)
 
     def _request(self, shape: tuple[int, ...]) -> Any:
         """An infer request for pixels of this shape, compiled at its first use, the least used one dropped for it."""
+        if self._head == "map":
+            shape = (-1, -1, -1, 3)
         if shape in self._compiled:
             self._compiled.move_to_end(shape)
             return self._compiled[shape]
@@ -99,29 +124,10 @@ def _infer(request: Any, pixels: Pixels) -> list[Any]:
     return [np.array(tensor.data) for tensor in request.output_tensors]  # copies: the next call overwrites them
 
 
-def _graph(ov: Any, model: Any, weights: Weights) -> Any:
-    """The model with uint8 (B, H, W, 3) in, and for a ctc head the best class and its probability out."""
-    from openvino import opset13 as op
-    from openvino.preprocess import PrePostProcessor
-
-    if weights.head == "ctc":
-        classes, one = op.constant(2, dtype=np.int32), op.constant(1, dtype=np.int32)
-        output = model.output(0).get_node().input_value(0)
-        best = op.topk(output, one, 2, "max", "none", index_element_type="i32")
-        results = [op.result(op.squeeze(best.output(place), classes)) for place in (1, 0)]
-        model = ov.Model(results, model.get_parameters(), weights.name)
-    steps = PrePostProcessor(model)
-    steps.input().tensor().set_element_type(ov.Type.u8).set_layout(ov.Layout("NHWC"))
-    steps.input().model().set_layout(ov.Layout("NCHW"))
-    floats = steps.input().preprocess().convert_element_type(ov.Type.f32)
-    floats.mean([m / weights.scale for m in weights.mean]).scale([s / weights.scale for s in weights.std])
-    return steps.build()
-
-
-def _properties(options: EngineOptions) -> dict[str, Any]:
+def _properties(options: EngineOptions, threads: int) -> dict[str, Any]:
     found: dict[str, Any] = {
         "INFERENCE_PRECISION_HINT": HINTS[options.precision],
-        "INFERENCE_NUM_THREADS": options.threads,
+        "INFERENCE_NUM_THREADS": threads,
         "NUM_STREAMS": 1,
         "ENABLE_CPU_PINNING": False,  # workers of one machine would all pin themselves to the same first cores
         "PERFORMANCE_HINT": "LATENCY",

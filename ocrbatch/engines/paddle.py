@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Final
 
-from ocrbatch.engines.base import EngineOptions, Head, Outputs, Weights, checked_batch, checked_outputs, rows_of
+from ocrbatch.engines.base import Engine, EngineOptions, Head, Outputs, Weights, checked_batch, checked_outputs, rows_of
 from ocrbatch.engines.host import Floats, filled, normalise, one_by_one, reduced, tables
 from ocrbatch.errors import MissingExtraError, ModelError, UsageError
 from ocrbatch.models.folders import paddle_program
@@ -21,7 +21,7 @@ KERNEL_SHAPES: Final = 24
 OPTIONS: Final = {"tensorrt", "gpu_memory_mb"}
 
 
-class PaddleEngine:
+class PaddleEngine(Engine):
     """One model in Paddle Inference; see `Engine`.
 
     options.extra, both for GPUs: `tensorrt` (true: for programs in .pdmodel format), `gpu_memory_mb`, first size of the

@@ -167,7 +167,7 @@ class Job:
         failures, limit = self.report.failures, self.config.pipeline.max_error_rate
         failed = sum(failures.values())
         results = self.report.pages + failed
-        if results < LEAST_RESULTS or failed < limit * results:
+        if results < LEAST_RESULTS or failed < limit * results or self.is_retry:  # a retry may well fail everywhere
             return
         worst = max(failures, key=lambda code: failures[code])
         example = next(example for example in self.report.examples if example["code"] == worst)

@@ -60,11 +60,22 @@ def check(config: JobConfig) -> None:
     _check_output(config.output.uri)
     if not config.input.uris and not config.input.manifest:
         raise UsageError("there is no input", "Give --input, --manifest, or input.uris in the config.")
+    if config.input.uris and config.input.manifest:
+        raise UsageError("there are inputs and a manifest", "Give one of them.")
+    _check_inputs(config)
     for part in PARTS[config.task]:
         if folder := getattr(config, part).model_dir:
             listing.refuse_secrets(folder, f"{part}.model_dir")
     parse_pages(config.documents.pages)
     _check_partitions(config.output.partition_by)
+
+
+def _check_inputs(config: JobConfig) -> None:
+    storage = Storage(config.input.storage)
+    own = listing.absolute(config.output.uri, storage).rstrip("/") + "/"
+    for uri in config.input.uris:
+        if (listing.absolute(uri, storage).rstrip("/") + "/").startswith(own):
+            raise UsageError(f"the input {uri} lies in the output {config.output.uri}", "Give another output.")
 
 
 def _check_output(uri: str) -> None:

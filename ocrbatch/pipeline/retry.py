@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from typing import Any
 
 import pyarrow as pa
@@ -13,12 +14,15 @@ from ocrbatch.pipeline import worklist
 from ocrbatch.records import Document
 from ocrbatch.sinks.commit import existing_ledger
 from ocrbatch.sources.selection import OpenFailure
-from ocrbatch.storage import Storage, glob_regex
+from ocrbatch.storage import Storage
 
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """The open failures that are tried again. codes: of which they have one, () for all. pattern: a glob over URIs."""
+    """The open failures that are tried again.
+
+    codes: of which they have one, () for all. pattern: a glob over URIs, * for slashes, too.
+    """
 
     codes: tuple[str, ...] = ()
     pattern: str | None = None
@@ -31,9 +35,7 @@ class Chosen:
 
     def fits(self, uri: str, code: str) -> bool:
         """Whether a failure with this code is meant."""
-        return (not self.codes or code in self.codes) and (
-            self.pattern is None or glob_regex(self.pattern).match(uri) is not None
-        )
+        return (not self.codes or code in self.codes) and (self.pattern is None or fnmatchcase(uri, self.pattern))
 
     def __call__(self, document: Document, index: int | None, failure: OpenFailure) -> bool:
         """As `Retries` of selection."""
@@ -52,12 +54,15 @@ class FailedDocuments:
     def documents(self) -> Generator[Document]:
         """As they stood in the manifests of earlier runs, with their sizes, times and pass-through columns.
 
-        Raises UsageError where the output is none.
+        Raises UsageError where the output is none, and where no failure fits.
         """
         failures = existing_ledger(self.storage, self.output).open_failures()
         left: dict[tuple[str, str], Any] = {
             (uri, etag): None for uri, etag, _, state in failures if self.chosen.fits(uri, state.code)
         }
+        if not left:
+            remedy = "`ocrbatch status` names them; * in --uri also stands for slashes."
+            raise UsageError(f"no open failure of {self.output} fits", remedy)
         found: list[Document] = []
         for file in worklist.all_manifests(self.storage, self.output):
             if not left:

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import chain
 
 from ocrbatch.config import JobConfig
 from ocrbatch.documents.pages import parse_pages
-from ocrbatch.errors import OcrBatchError
+from ocrbatch.errors import AccessDeniedError, CredentialsError, NotFoundError, OcrBatchError, UsageError
 from ocrbatch.pipeline.interrupts import interruptible
 from ocrbatch.pipeline.job import Job
 from ocrbatch.pipeline.prepare import Inputs, Source, check, check_extra, new_run_id
@@ -46,6 +46,17 @@ def run(
         return _run(config, run_id or new_run_id(), wait, say, retry)
 
 
+@contextlib.contextmanager
+def _writable(output: str) -> Iterator[None]:
+    """An output that can't be opened at all is the command's fault, and no rerun mends it."""
+    try:
+        yield
+    except CredentialsError:
+        raise  # they may be renewed
+    except (AccessDeniedError, NotFoundError) as error:
+        raise UsageError(f"the output {output} can't be used: {error}", error.remedy) from error
+
+
 def _run(config: JobConfig, run_id: str, wait: bool, say: Callable[[str], None], retry: Chosen | None) -> RunReport:
     started = time.monotonic()
     check(config)
@@ -59,7 +70,9 @@ def _run(config: JobConfig, run_id: str, wait: bool, say: Callable[[str], None],
     expected = parse_pages(config.documents.pages).expected
     report, tally = RunReport(run_id, config.output.uri), Tally()
 
-    ledger = read_ledger(output, config.output.uri)
+    with _writable(config.output.uri):
+        ledger = read_ledger(output, config.output.uri)
+    say("Inputs      listing what there is to read")
     rays = contextlib.ExitStack()
     with contextlib.closing(inputs.documents()) as documents, rays:
         check_extra(inputs.extra, config)
@@ -81,7 +94,9 @@ def _run(config: JobConfig, run_id: str, wait: bool, say: Callable[[str], None],
         if identity is None:
             cluster = rays.enter_context(session(config.pipeline))
             identity = identified(config, cluster)
-        with Committer.open(output, config.output, report.run_id, wait=wait, notify=say) as committer:
+        with _writable(config.output.uri):
+            opened = Committer.open(output, config.output, report.run_id, wait=wait, notify=say)
+        with opened as committer:
             job = Job(identity, output, committer, report, say, expected, started, retry is not None)
             work = select(chain(first, documents), committer.ledger, retries, tally, expected)
             try:

@@ -103,10 +103,10 @@ def _connect(config: PipelineConfig) -> None:
     try:
         with _muted():
             ray.init(address="local", include_dashboard=False, object_store_memory=store, **quiet)
-    except (OSError, ValueError, RuntimeError) as error:
+    except Exception as error:  # a node that is slow to start is a plain Exception
         raise StoppedEarlyError(
             f"Ray did not start on this machine: {error}",
-            "Run the same command again. If it stays, see `ocrbatch doctor` and Ray's logs in /tmp/ray.",
+            "It may have been too busy: run the same command again. If it stays, see `ocrbatch doctor` and /tmp/ray.",
         ) from error
 
 

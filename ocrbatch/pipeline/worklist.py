@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ocrbatch.config import JobConfig
-from ocrbatch.errors import NotFoundError, UsageError
+from ocrbatch.errors import NotFoundError, OutputInconsistentError, UsageError
 from ocrbatch.sinks.log import Key
 from ocrbatch.sources.selection import Work, manifest_batches, manifest_schema, read_manifest
 from ocrbatch.storage import Storage, join
@@ -96,7 +96,7 @@ def last_planned(storage: Storage, output: str) -> Planned:
     runs = list(_runs(storage, output))
     if not runs:
         return Planned()
-    settings = json.loads(storage.read(join(runs[0], SETTINGS)))
+    settings = _settings(storage, runs[0])
     keys = ((work.document.uri, work.document.etag) for work in read(manifests(storage, runs[0]), storage))
     return Planned(keys, settings["documents"]["pages"])
 
@@ -104,9 +104,19 @@ def last_planned(storage: Storage, output: str) -> Planned:
 def last_settings(storage: Storage, output: str) -> dict[str, Any]:
     """What the last run of an output was asked for, as `write_settings` left it. Raises UsageError without one."""
     for run in _runs(storage, output):
-        tree: dict[str, Any] = json.loads(storage.read(join(run, SETTINGS)))
-        return tree
+        return _settings(storage, run)
     raise UsageError(f"{output} has no settings of a run", "Give the config that the run had.")
+
+
+def _settings(storage: Storage, run: str) -> dict[str, Any]:
+    uri = join(run, SETTINGS)
+    try:
+        tree: dict[str, Any] = json.loads(storage.read(uri))
+    except ValueError as error:
+        raise OutputInconsistentError(
+            f"{uri} is not what a run left there: {error}", "Restore it from a backup, or delete that run's folder."
+        ) from error
+    return tree
 
 
 def manifests(storage: Storage, run: str) -> list[ManifestFile]:

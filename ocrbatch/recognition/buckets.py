@@ -39,12 +39,16 @@ def bucket(width: int) -> int:
 
 
 def batches(widths: Sequence[int], batch_pixels: int) -> list[Batch]:
-    """Groups crops of these widths by bucket, narrow ones first; see `rows_of` for the size of a full batch."""
+    """Groups crops of these widths by bucket; see `rows_of` for the size of a full batch.
+
+    Batches of one bucket are spread evenly over the list, wide buckets first, for engines that work on several at once.
+    """
     by_bucket: dict[int, list[int]] = {}
     for place, width in enumerate(widths):
         by_bucket.setdefault(bucket(width), []).append(place)
     planned = []
-    for width in sorted(by_bucket):
-        members, rows = by_bucket[width], rows_of(width, batch_pixels)
-        planned += [Batch(width, tuple(members[k : k + rows])) for k in range(0, len(members), rows)]
-    return planned
+    for width, members in by_bucket.items():
+        rows = rows_of(width, batch_pixels)
+        cut = [Batch(width, tuple(members[k : k + rows])) for k in range(0, len(members), rows)]
+        planned += [((place + 0.5) / len(cut), -width, batch) for place, batch in enumerate(cut)]
+    return [batch for *_, batch in sorted(planned, key=lambda entry: entry[:2])]

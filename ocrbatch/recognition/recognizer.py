@@ -59,8 +59,9 @@ class Recognizer:
         """
         read: list[tuple[str, float]] = [("", 0.0)] * len(crops)
         widths = [crop.shape[1] for crop in crops]
-        for batch in batches(widths, self._config.batch_pixels):
-            classes, probabilities = self._engine.run(padded(crops, batch))
+        planned = batches(widths, self._config.batch_pixels)
+        outputs = self._engine.run_many(padded(crops, batch) for batch in planned)
+        for batch, (classes, probabilities) in zip(planned, outputs, strict=True):
             lines = decode(np.asarray(classes, np.int32), np.asarray(probabilities, np.float32), self._characters)
             for member, line in zip(batch.members, lines, strict=True):
                 read[member] = line

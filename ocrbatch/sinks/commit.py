@@ -23,7 +23,7 @@ from ocrbatch.config import OutputConfig
 from ocrbatch.errors import NotFoundError, OutputInconsistentError, OutputLockedError, StorageError, UsageError
 from ocrbatch.sinks import bookmark, parquet
 from ocrbatch.sinks import lease as leases
-from ocrbatch.sinks.layout import PROBE, STAGING, below, epoch_of, final_path, is_staged_part, log_path
+from ocrbatch.sinks.layout import CHECKPOINTS, PROBE, STAGING, below, epoch_of, final_path, is_staged_part, log_path
 from ocrbatch.sinks.ledger import Ledger
 from ocrbatch.sinks.log import Add, Close, Key, Open, Part, Publish, Record, decode, encode
 from ocrbatch.storage import Storage, join
@@ -36,13 +36,13 @@ _KEYS_PER_RECORD: Final = 20_000
 _probed: set[str] = set()
 
 
-def read_ledger(storage: Storage, output: str, ledger: Ledger | None = None) -> Ledger:
+def read_ledger(storage: Storage, output: str, ledger: Ledger | None = None, *, end: int | None = None) -> Ledger:
     """The state of an output now, by its last checkpoint and the log's records since then; changes nothing.
 
-    ledger: one read before, brought up to date; an empty one reads the log alone.
+    ledger: one read before, brought up to date; an empty one reads the log alone. end: read no record from there on.
     """
     ledger = ledger or bookmark.restore(storage, output) or Ledger()
-    while (record := _read_record(storage, output, ledger.next)) is not None:
+    while ledger.next != end and (record := _read_record(storage, output, ledger.next)) is not None:
         ledger.apply(ledger.next, record)
     return ledger
 
@@ -120,6 +120,8 @@ class Committer:
         self._append(lambda n: Open(self.shard, n, self.run_id, self._token, here.host, here.pid, _now()))
         self._settle()
         self.adopt()
+        for folder in (STAGING, CHECKPOINTS):
+            self._storage.tidy(join(self._output, folder))
 
     def __enter__(self) -> Self:
         return self

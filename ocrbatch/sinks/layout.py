@@ -5,6 +5,7 @@ Invariant: what a plain reader lists (pages/, failures/) holds published parts o
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping
 from typing import Final, Literal
@@ -25,6 +26,7 @@ BOOKMARK: Final = f"{CHECKPOINTS}/last.json"
 # FileUtils.escapePathName of Apache Hive: these characters become %XX, everything else stays.
 _HIVE_ESCAPED: Final = re.compile(r"[\x00-\x1f\x7f\"#%'*/:=?\\{\[\]^]")
 _HIVE_NULL: Final = "__HIVE_DEFAULT_PARTITION__"
+_VALUE_BYTES: Final = 180  # with its key it stays below the 255 that a name on a disk may have
 _SHARD: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _MERGED: Final = "merged-"
 
@@ -96,8 +98,19 @@ def below(uri: str, folder: str) -> str:
 
 
 def hive_partition(values: Mapping[str, str | None]) -> str:
-    """`dt=2026-11-20/site=a%2Fb`: the folder of rows with these values, in the mapping's order; '' for none."""
-    return "/".join(f"{_escape(key)}={_escape(value) if value else _HIVE_NULL}" for key, value in values.items())
+    """`dt=2026-11-20/site=a%2Fb`: the folder of rows with these values, in the mapping's order; '' for none.
+
+    A value that disks can't name (255 bytes) is cut, and ends in a hash of the whole.
+    """
+    return "/".join(f"{_escape(key)}={_value(value) if value else _HIVE_NULL}" for key, value in values.items())
+
+
+def _value(text: str) -> str:
+    escaped = _escape(text)
+    if len(escaped.encode()) <= _VALUE_BYTES:
+        return escaped
+    start = text.encode()[: _VALUE_BYTES // 3 - 16].decode(errors="ignore")  # a byte may become three
+    return f"{_escape(start)}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
 
 def _escape(text: str) -> str:

@@ -133,6 +133,10 @@ class Ledger:
         """
         return self.failed.get((uri, etag), _NO_FAILURES)
 
+    def is_past(self, uri: str, etag: str) -> bool:
+        """Whether the failures of this version are no more open, since another was met."""
+        return (uri, etag) in self.past
+
     def ignored(self, uri: str, etag: str) -> bool:
         """True for a file that is no document and says so by its name."""
         return (uri, etag) in self.ignored_keys

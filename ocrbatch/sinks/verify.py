@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from ocrbatch.errors import NotFoundError
+from ocrbatch.sinks import bookmark
 from ocrbatch.sinks.commit import read_ledger
-from ocrbatch.sinks.layout import KINDS, Kind, below
+from ocrbatch.sinks.layout import BOOKMARK, KINDS, Kind, below
 from ocrbatch.sinks.ledger import Ledger, PageSet
 from ocrbatch.sinks.log import Key
 from ocrbatch.sinks.parquet import keys_of
@@ -60,10 +61,12 @@ def verify(
 
     planned: the documents that were asked for, each of whose pages has to be held, failed or, as a whole, failed or
     ignored. selected: the page indexes that are wanted of a document with so many pages. quick: only names and sizes
-    are compared, no file is read.
+    are compared, no file is read, and the log only from its last checkpoint on.
     """
-    ledger = read_ledger(storage, output)
+    problems: list[str] = []
+    ledger = read_ledger(storage, output) if quick else _by_log(storage, output, problems)
     report = Report(
+        problems=problems,
         documents=len(ledger.held.keys() | ledger.failed.keys()),
         pages=ledger.page_total,
         staged=sum(part.rows for parts in ledger.staged.values() for part in parts.values() if part.kind == "pages"),
@@ -107,6 +110,18 @@ def unaccounted(
         missing = tuple(i for i in selected(count) if i not in held and i not in failed) if count is not None else ()
         if missing or count is None:
             yield (uri, etag), missing
+
+
+def _by_log(storage: Storage, output: str, problems: list[str]) -> Ledger:
+    """What the log alone says; it is a problem where its checkpoint, if there is one, says something else."""
+    marked = bookmark.restore(storage, output)
+    ledger = Ledger()
+    if marked is not None:
+        read_ledger(storage, output, ledger, end=marked.next)
+        if ledger != marked:
+            problems.append(f"the checkpoint that {BOOKMARK} names differs from the log: delete that file")
+        del marked
+    return read_ledger(storage, output, ledger)
 
 
 def _compare_files(storage: Storage, output: str, ledger: Ledger, report: Report) -> None:

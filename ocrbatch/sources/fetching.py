@@ -1,8 +1,8 @@
 """Brings one document's bytes to a local file, so that a decoder in another process can open it.
 
-Invariant: whatever is wrong with one document becomes a DocumentError of stage `fetch`, and only a file that is whole is
-handed out. A file on this disk is handed out itself and never copied, changed or deleted. Credentials that don't do and
-a full disk are wrong with the run, and end it.
+Invariant: whatever is wrong with one document becomes a DocumentError of stage `fetch`, and only a file that is whole
+is handed out. A file on this disk is handed out itself and never copied, changed or deleted. Wrong credentials and a
+full disk are no document's fault: they end the run.
 """
 
 from __future__ import annotations

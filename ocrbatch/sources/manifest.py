@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import io
 from collections import OrderedDict
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -28,7 +28,7 @@ from ocrbatch.records import Document
 from ocrbatch.schema import pages_schema
 from ocrbatch.sources import listing, members
 from ocrbatch.sources.patterns import Filter
-from ocrbatch.storage import Entry, Storage, redact
+from ocrbatch.storage import Entry, Storage, host_of, is_allowed, local_path, redact
 
 # A stat is one round trip of 10-50 ms, so 32 at a time are about 1,000 a second.
 _THREADS: Final = 32
@@ -55,16 +55,17 @@ def read(config: InputConfig, storage: Storage) -> Manifest:
     text that looks like a timestamp becomes one), a column of nulls is a string. Parquet: types are kept, dictionaries
     become their values.
 
-    A URI may be relative to the manifest's folder. It is taken literally, a glob in it is none; it may name a file, an
-    archive or a folder (ending in a slash, where it isn't on disk), which stand for all that is in them, or one member
-    of an archive. include and exclude are compared with the path below the manifest's folder, or else with the whole
-    path; below a folder's row, with the path below that folder. The same document again, with equal columns, is passed
-    over.
+    A URI may be relative to the manifest's folder. It may name whatever this user may read, with two bounds: a http(s)
+    URL has the manifest's own host, or one of `storage.http_hosts`; and a manifest that comes over http(s) itself names
+    no file of this machine. It is taken literally, a glob in it is none; it may name a file, an archive or a folder
+    (ending in a slash, where it isn't on disk), which stand for all that is in them, or one member of an archive.
+    include and exclude are compared with the path below the manifest's folder, or else with the whole path; below a
+    folder's row, with the path below that folder. The same document again, with equal columns, is passed over.
 
     Raises UsageError: no such file, a user part or query in its URL, an unknown suffix, a file that can't be parsed, no
-    column `config.uri_column` or one that isn't text, a column with the name of one of the output's, an empty URI, a
-    document named twice with different columns; the last two while the documents are read. Raises StorageError when
-    storage fails.
+    column `config.uri_column` or one that isn't text, a column with the name of one of the output's; and while the
+    documents are read, an empty URI, one beyond those bounds, a document named twice with different columns. Raises
+    StorageError when storage fails.
     """
     if not config.manifest:
         raise UsageError("no manifest was given", "Name it by input.manifest.")
@@ -136,8 +137,10 @@ def _kept(kind: pa.DataType) -> pa.DataType:
     return pa.string() if pa.types.is_null(kind) else kind
 
 
-def _rows(table: pa.Table, extra: list[pa.Field], uri_column: str, folder: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """(URI, extra) of each row; raises UsageError for an empty URI."""
+def _rows(
+    table: pa.Table, extra: list[pa.Field], uri_column: str, folder: str, hosts: Sequence[str] = ()
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """(URI, extra) of each row; raises UsageError for an empty URI, and for one that the manifest may not name."""
     table = table.select([uri_column, *(f.name for f in extra)])
     table = table.cast(pa.schema([pa.field(f.name, _kept(f.type)) for f in table.schema]))
     number = 0
@@ -150,7 +153,23 @@ def _rows(table: pa.Table, extra: list[pa.Field], uri_column: str, folder: str) 
             if "://" not in uri and not uri.startswith("/"):
                 uri = folder + uri
             listing.refuse_secrets(uri)
+            _require_within_reach(uri, number, folder, hosts)
             yield uri, row
+
+
+def _require_within_reach(uri: str, number: int, folder: str, hosts: Sequence[str]) -> None:
+    """A manifest may have been written by somebody else, who must not send requests from here, or read files here."""
+    host, own = host_of(uri), host_of(folder)
+    if own is not None and local_path(uri) is not None:
+        raise UsageError(
+            f"row {number} of the manifest, which comes from the web, names the file {uri} of this machine",
+            "Keep a list that names files here on a disk or in a bucket.",
+        )
+    if host is not None and host != own and not is_allowed(host, hosts):
+        raise UsageError(
+            f"row {number} of the manifest names {redact(uri)}, and input.storage.http_hosts does not allow that host",
+            f"If it is meant, add {host} to input.storage.http_hosts, or a pattern such as '*.example.org'.",
+        )
 
 
 def _documents(table: pa.Table, extra: list[pa.Field], config: InputConfig, storage: Storage) -> Generator[Document]:
@@ -158,7 +177,7 @@ def _documents(table: pa.Table, extra: list[pa.Field], config: InputConfig, stor
     folder = manifest[: manifest.rfind("/") + 1]
     keep = Filter.of(config.include, config.exclude)
     resolver = _Resolver(config, storage, keep, folder)
-    rows = _rows(table, extra, config.uri_column, folder)
+    rows = _rows(table, extra, config.uri_column, folder, config.storage.http_hosts)
     seen: dict[str, bytes] = {}
     pool = ThreadPoolExecutor(_THREADS)
     try:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import Literal, Protocol
+from typing import Final, Literal, Protocol
 
 import pyarrow as pa
 
@@ -39,9 +39,14 @@ class LedgerView(Protocol):
     def failures(self, uri: str, etag: str) -> Mapping[int | None, OpenFailure]:
         """The open failures by page index; None stands for the document as a whole."""
 
+    def is_past(self, uri: str, etag: str) -> bool:
+        """Whether another version of the document was met after its failures."""
+
     def ignored(self, uri: str, etag: str) -> bool:
         """Whether it was met and is no document, as its name says."""
 
+
+NONE_WANTED: Final = "PAGES_EMPTY"
 
 # Whether an open failure of a document, at that page index or as a whole (None), is to be tried again.
 Retries = Callable[[Document, int | None, OpenFailure], bool]
@@ -113,12 +118,18 @@ def decide(
         return Decision("ignored")
     count, held = state.pages_held(document.uri, document.etag)
     pages = None if count is None else wanted(count)
+    came_back = state.is_past(document.uri, document.etag)
     failures = {
         i: f
         for i, f in state.failures(document.uri, document.etag).items()
         if i is None or (i not in held and (pages is None or i in pages))
     }
-    again = {i: f.attempt for i, f in failures.items() if retries(document, i, f)}
+    again = {
+        i: f.attempt
+        for i, f in failures.items()
+        # A version that has come back is looked at anew, and so is a document that had none of the pages once wanted.
+        if retries(document, i, f) or came_back or (f.code == NONE_WANTED and pages)
+    }
     stands = {i for i in failures if i not in again}
     done = set(held) | {i for i in stands if i is not None}
     # Where nothing of it is wanted any more, what is held is enough; where nothing ever was, the document failed.

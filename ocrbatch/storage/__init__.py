@@ -5,6 +5,7 @@ the reply was lost; a message never holds a credential or a signed query string.
 scheme is read.
 """
 
+from ocrbatch.storage.hosts import host_of, is_allowed
 from ocrbatch.storage.ranges import open_file
 from ocrbatch.storage.store import Storage, require_version
 from ocrbatch.storage.uris import Entry, glob_regex, is_writable, join, local_path, redact, scheme
@@ -13,6 +14,8 @@ __all__ = [
     "Entry",
     "Storage",
     "glob_regex",
+    "host_of",
+    "is_allowed",
     "is_writable",
     "join",
     "local_path",

@@ -12,8 +12,10 @@ import logging
 import os
 import re
 import stat as modes
+import time
 import uuid
 from collections.abc import Generator, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -217,3 +219,22 @@ def _sync_folder(folder: Path) -> None:
 def delete(uri: str) -> None:
     """Remove a file; FileNotFoundError where there is none."""
     _path(uri).unlink()
+
+
+def tidy(uri: str, older_than: float) -> None:
+    """Remove what interrupted writes left below a folder, and folders without files, both unchanged for so long.
+
+    older_than: seconds. A writer that slept as long meets FileNotFoundError: what it writes is absent, not half there.
+    """
+    root, limit = str(_path(uri)), time.time() - older_than
+    for folder, _, names in os.walk(root, topdown=False):
+        # Its time is taken before it is changed here; what can't be removed is left to the next one.
+        with suppress(OSError):
+            old = Path(folder).stat().st_mtime < limit
+            for name in filter(_UNFINISHED.match, names):
+                path = Path(folder, name)
+                with suppress(OSError):
+                    if path.stat().st_mtime < limit:
+                        path.unlink()
+            if old and folder != root:
+                os.rmdir(folder)  # noqa: PTH106 - refused where anything is in it

@@ -21,6 +21,7 @@ from ocrbatch.errors import (
     OcrBatchError,
     StorageError,
 )
+from ocrbatch.storage.hosts import KEY as HOSTS
 from ocrbatch.storage.uris import LOCAL, redact, redact_text, scheme
 
 T = TypeVar("T")
@@ -78,6 +79,10 @@ _SECRET_NAME: Final = re.compile(r"key|secret|token|pass|sas|cred|sign|conn|auth
 
 class ShortBodyError(ConnectionError):
     """Fewer or more bytes came than the server had announced."""
+
+
+class RefusedHostError(Exception):
+    """A host that http(s) may not reach; fsspec wraps it in an error of its own."""
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
@@ -162,9 +167,8 @@ def is_in_doubt(error: BaseException) -> bool:
 
 def translate(error: Exception, uri: str, action: str, secrets: Iterable[str] = ()) -> OcrBatchError:
     """The error of this package that says what `error` means; to be raised `from None`: causes may hold signed URLs."""
-    for link in _chain(error):  # fsspec may have wrapped one of ours
-        if isinstance(link, OcrBatchError):
-            return link
+    if isinstance(error, OcrBatchError):
+        return error
     kind, cause, remedy = _meaning(error, uri)
     return kind(scrub(f"can't {action} {redact(uri)}: {cause}", secrets), remedy)
 
@@ -173,7 +177,9 @@ def _meaning(error: Exception, uri: str) -> tuple[type[StorageError], str, str]:
     number = error.errno if isinstance(error, OSError) else None
     again = "then run the same command again."
     kind: type[StorageError] = StorageError
-    if is_missing(error) and http_status(error)[1] == "NoSuchBucket":
+    if refused := next((link for link in _chain(error) if isinstance(link, RefusedHostError)), None):
+        kind, cause, remedy = AccessDeniedError, str(refused), f"If the host is meant, add it to {HOSTS}."
+    elif is_missing(error) and http_status(error)[1] == "NoSuchBucket":
         kind, cause, remedy = NotFoundError, "no such bucket", "Check the bucket's name, the endpoint and the region."
     elif is_missing(error):
         kind, cause, remedy = (

@@ -10,6 +10,7 @@ import re
 from collections.abc import Generator, Iterator
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import partial
 from typing import Any, Final
 
 import aiohttp
@@ -18,6 +19,7 @@ from fsspec.registry import known_implementations
 
 from ocrbatch.config import StorageConfig
 from ocrbatch.errors import UsageError
+from ocrbatch.storage import web
 from ocrbatch.storage.backend import Opened, Retry
 from ocrbatch.storage.uris import HTTP, Entry, scheme
 
@@ -32,13 +34,15 @@ class Foreign:
     errors: tuple[type[Exception], ...] = (Exception,)  # those of fsspec's thirty packages have no closer common base
 
     def __init__(self, name: str, config: StorageConfig) -> None:
+        given = dict(config.options)
         options: dict[str, Any] = {"use_listings_cache": False, "skip_instance_cache": True}
         if name in HTTP:
             timeout = aiohttp.ClientTimeout(sock_connect=min(config.timeout, 10.0), sock_read=config.timeout)
-            options["client_kwargs"] = {"timeout": timeout}
+            options["client_kwargs"] = {"timeout": timeout} | given.pop("client_kwargs", {})
+            given["get_client"] = partial(web.session, hosts=config.http_hosts)
         self.scheme = name
         try:
-            self.fs = fsspec.filesystem(name, **(options | config.options))
+            self.fs = fsspec.filesystem(name, **(options | given))
         except ImportError:
             advice = known_implementations.get(name, {}).get("err", "Install the package of this scheme.")
             raise UsageError(f"{name}:// needs a package that is not installed", str(advice)) from None

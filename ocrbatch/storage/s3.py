@@ -26,6 +26,7 @@ from fsspec.asyn import sync
 from pydantic import SecretStr
 
 from ocrbatch.config import StorageConfig
+from ocrbatch.errors import UsageError
 from ocrbatch.storage.backend import Opened, Retry
 from ocrbatch.storage.faults import ShortBodyError, http_status, is_denied, is_missing
 from ocrbatch.storage.uris import Entry, scheme, split_bucket
@@ -128,6 +129,11 @@ class S3:
 
     def __init__(self, config: StorageConfig) -> None:
         self.fs = fsspec.filesystem("s3", **s3fs_options(config))
+        try:
+            AioSession(**self.fs.kwargs)  # what s3fs doesn't know itself it passes on, at the first request
+        except TypeError:
+            names = ", ".join(sorted(config.options))
+            raise UsageError(f"s3fs doesn't know one of storage.options: {names}", "Check their names.") from None
         self.fs.retries = 1  # s3fs's word for: one attempt
 
     def stat(self, uri: str) -> Entry:

@@ -229,6 +229,14 @@ class Storage:
             if not missing_ok:
                 raise
 
+    def tidy(self, uri: str, older_than: float = 3600.0) -> None:
+        """Clears what interrupted writes left below a folder: on disk temporary files and empty folders, if so old.
+
+        older_than: seconds. Object stores have neither. What can't be removed is left, for it harms nobody.
+        """
+        if local_path(uri) is not None:
+            disk.tidy(uri, older_than)
+
     def probe_exclusive_create(self, uri_prefix: str) -> None:
         """Prove on a new object below `uri_prefix` that a second create fails; leaves nothing behind.
 

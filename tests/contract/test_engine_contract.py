@@ -129,6 +129,31 @@ def test_the_bits_do_not_depend_on_threads_loading_or_history(engine: str, head:
 
 @engines
 @heads
+@pytest.mark.parametrize("threads", [1, 2])
+def test_many_batches_give_the_bits_that_each_gives_alone(engine: str, head: str, threads: int) -> None:
+    model = loaded(engine, head, threads)
+    sizes = ((5, 96), (1, 352), (9, 64), (2, 96), (3, 352), (6, 128), (1, 64), (4, 96), (11, 64), (1, 128), (2, 352))
+    batches = [batch(head, count, width) for count, width in sizes]
+    expected = [loaded(engine, head).run(rows) for rows in batches]
+    for _ in range(2):
+        found = list(model.run_many(iter(batches)))
+        assert len(found) == len(expected)
+        assert all(map(same, found, expected))
+    assert list(model.run_many([])) == []
+
+
+@engines
+@heads
+def test_many_batches_may_be_left_at_a_failure(engine: str, head: str) -> None:
+    model = loaded(engine, head, 2)
+    good, wrong = batch(head, 6), np.zeros((1, 48, 64, 3), np.float32)
+    with pytest.raises(ValueError, match="uint8"):
+        list(model.run_many([good, good[:, :, :64], wrong, good]))
+    assert same(model.run(good), loaded(engine, head).run(good))
+
+
+@engines
+@heads
 def test_results_outlive_the_next_call(engine: str, head: str) -> None:
     model = loaded(engine, head)
     rows = batch(head, 2)

@@ -21,7 +21,14 @@ from fsspec.asyn import sync
 from servers import Fault, FaultProxy, S3Server, SeaweedServer
 
 from ocrbatch.config import StorageConfig
-from ocrbatch.errors import AccessDeniedError, DocumentError, NotFoundError, OutputInconsistentError, StorageError
+from ocrbatch.errors import (
+    AccessDeniedError,
+    CredentialsError,
+    DocumentError,
+    NotFoundError,
+    OutputInconsistentError,
+    StorageError,
+)
 from ocrbatch.storage import Storage, join
 
 
@@ -380,6 +387,28 @@ def test_two_sides_keep_their_credentials_apart(seaweed: SeaweedServer) -> None:
             assert "not-the-secret-at-all" not in str(caught.value) + caught.value.remedy
             assert "secret" in caught.value.remedy
     assert [entry.uri for entry in good.list(f"s3://{bucket}")] == [f"s3://{bucket}/0", f"s3://{bucket}/1"]
+
+
+@pytest.mark.s3
+def test_credentials_that_have_expired_say_so_to_every_call(faulty: Place, proxy: FaultProxy, tmp_path: Path) -> None:
+    uri = join(faulty.root, "x")
+    faulty.storage.put(uri, b"1")
+    proxy.expired = True
+    for call in (
+        lambda: faulty.storage.stat(uri),  # a HEAD, whose reply has no body that would tell why
+        lambda: faulty.storage.exists(uri),
+        lambda: faulty.storage.read(uri),
+        lambda: faulty.storage.fetch(uri, tmp_path / "fetched"),
+        faulty.names,
+        lambda: faulty.storage.put(uri, b"2"),
+        lambda: faulty.storage.put_if_absent(uri, b"2"),
+        lambda: faulty.storage.delete(uri),
+    ):
+        with pytest.raises(CredentialsError, match="the credentials have expired") as caught:
+            call()
+        assert "Renew" in caught.value.remedy
+    proxy.expired = False
+    assert faulty.storage.read(uri) == b"1"
 
 
 @pytest.mark.s3

@@ -44,6 +44,19 @@ def test_narrow_rows_share_a_call_and_wide_ones_do_not() -> None:
     assert sorted(engine._compiled) == [(1, 48, 64, 3), (1, 48, 352, 3), (4, 48, 64, 3)]
 
 
+@pytest.mark.parametrize(("threads", "lanes", "each"), [(1, 1, 1), (2, 2, 1), (3, 2, 2), (8, 2, 4)])
+def test_lanes_share_the_threads(threads: int, lanes: int, each: int) -> None:
+    engine = OpenVinoEngine(resolve("PP-OCRv6_tiny_rec"), EngineOptions(threads=threads))
+    assert (engine._pool._max_workers if engine._pool else 1) == lanes
+    assert engine._properties["INFERENCE_NUM_THREADS"] == each
+    assert engine._properties["NUM_STREAMS"] == 1
+
+
+def test_a_detector_has_all_threads() -> None:
+    engine = OpenVinoEngine(resolve("PP-OCRv6_tiny_det"), EngineOptions(threads=2))
+    assert engine._pool is None and engine._properties["INFERENCE_NUM_THREADS"] == 2
+
+
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 def test_pages_of_ever_new_sizes_do_not_fill_the_memory() -> None:
     code = """

@@ -19,6 +19,16 @@ def test_input_and_output_are_needed(tmp_path):
     assert "no input" in refused(f"output.uri={tmp_path}")
 
 
+def test_inputs_or_a_manifest(tmp_path):
+    assert "a manifest" in refused("input.uris=[in]", "input.manifest=list.csv", f"output.uri={tmp_path}")
+
+
+def test_an_input_may_not_lie_in_the_output(tmp_path):
+    for uri in (tmp_path, tmp_path / "scans"):
+        assert "lies in the output" in refused(f"input.uris={uri}", f"output.uri={tmp_path}")
+    check(load("", [f"input.uris={tmp_path}", f"output.uri={tmp_path}/out"]))
+
+
 @pytest.mark.parametrize("output", ["http://127.0.0.1/out", "gs://bucket/out", "memory://out"])
 def test_only_disks_and_s3_are_written(output):
     assert "can be read, not written" in refused("input.uris=[in]", f"output.uri={output}")

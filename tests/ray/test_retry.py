@@ -57,8 +57,8 @@ def test_what_fails_again_stays_one_open_failure(output, capsys):
 
 def test_nothing_that_fits_changes_nothing(output, capsys):
     before = snapshot(output)
-    assert main(["retry", str(output), "--uri", "*.tif"]) == 0
-    assert "Nothing left" in capsys.readouterr().out
+    assert main(["retry", str(output), "--uri", "*.tif"]) == 2
+    assert "no open failure" in capsys.readouterr().err
     assert main(["retry", str(output), "--only", "NO_SUCH_CODE"]) == 2
     assert "NO_SUCH_CODE" in capsys.readouterr().err
     assert snapshot(output) == before

@@ -209,6 +209,11 @@ def test_what_cannot_work_is_said_before_anything_starts(tmp_path, override, mes
     assert not (tmp_path / "out").exists()
 
 
+def test_an_output_that_cannot_be_written_is_the_commands_fault():
+    with pytest.raises(UsageError, match="/proc/ocrbatch"):
+        job("/proc/ocrbatch", f"input.uris={DOCUMENTS}", "engine.name=fake")
+
+
 def test_a_set_up_that_fails_in_a_worker_ends_the_run_and_not_its_pages(tmp_path):
     rule = "documents.passwords=[{pattern: '*', env: NO_SUCH_VARIABLE}]"
     with pytest.raises(UsageError, match="NO_SUCH_VARIABLE") as caught:

@@ -67,4 +67,9 @@ def test_a_bucket_is_cut_into_as_few_batches_as_can_be(count, pixels):
 
 def test_batches_of_an_example():
     planned = batches([300, 60, 310, 61, 62, 300], 640)
-    assert [(b.width, b.members) for b in planned] == [(64, (1, 3, 4)), (320, (0, 2)), (320, (5,))]
+    assert [(b.width, b.members) for b in planned] == [(320, (0, 2)), (64, (1, 3, 4)), (320, (5,))]
+
+
+def test_batches_of_a_frequent_bucket_are_spread_out():
+    planned = batches([300] * 4 + [100, 200, 400], 320)
+    assert [b.width for b in planned] == [320, 320, 448, 224, 128, 320, 320]

@@ -24,6 +24,9 @@ class WidthEngine:
         classes[:, 0] = useful
         return classes, np.full(classes.shape, 0.5, np.float32)
 
+    def run_many(self, batches):
+        return map(self.run, batches)
+
 
 def blank(width):
     return np.full((48, width, 3), 255, np.uint8)

@@ -59,6 +59,9 @@ class MemoryStorage:
     def delete(self, uri: str, missing_ok: bool = True) -> None:
         self.objects.pop(uri, None)
 
+    def tidy(self, uri: str) -> None:
+        pass
+
     def probe_exclusive_create(self, uri_prefix: str) -> None:
         pass
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -251,6 +253,18 @@ def test_other_files_in_staging_are_left_alone() -> None:
     c = committer(storage)
     c.close()
     assert len(staged_files(storage)) == 2
+
+
+def test_what_interrupted_writes_left_on_disk_is_cleared_when_it_is_old(tmp_path: Path) -> None:
+    committer(Storage(), str(tmp_path)).close()
+    staging, temporary = tmp_path / "_ocrbatch" / "staging", f".x.{'0' * 32}.tmp"
+    for age, name in ((7200, "000000000000"), (60, "000000000001")):
+        (staging / name).mkdir(parents=True, exist_ok=True)
+        (staging / name / temporary).write_bytes(b"half")
+        for path in (staging / name / temporary, staging / name):
+            os.utime(path, (time.time() - age,) * 2)
+    committer(Storage(), str(tmp_path), run_id="r2").close()
+    assert [path.name for path in sorted(staging.rglob("*"))] == ["000000000001", temporary]
 
 
 def test_a_shard_leaves_the_staging_of_another_alone() -> None:

@@ -48,3 +48,10 @@ def test_epochs_of_paths() -> None:
 def test_a_shard_is_a_file_name(shard: str) -> None:
     with pytest.raises(UsageError):
         layout.lease_path(shard)
+
+
+def test_values_that_no_disk_can_name_are_cut() -> None:
+    one, other = (layout.hive_partition({"folder": "ü/" * 200 + end}) for end in "ab")
+    assert one != other
+    assert max(map(len, (one, other))) < 255
+    assert layout.hive_partition({"folder": "x" * 180}) == "folder=" + "x" * 180

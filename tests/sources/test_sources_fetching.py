@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,7 +12,7 @@ import pytest
 from sources_containers import FILES, zip_bytes
 
 from ocrbatch.config import DocumentsConfig, InputConfig
-from ocrbatch.errors import AccessDeniedError, DocumentError, StorageError
+from ocrbatch.errors import AccessDeniedError, CredentialsError, DiskFullError, DocumentError, StorageError
 from ocrbatch.records import Document
 from ocrbatch.sources.fetching import LocalFile, fetch, fetched
 from ocrbatch.sources.listing import documents
@@ -48,6 +49,49 @@ def test_a_folder_may_be_called_as_an_archive_with_a_bang(storage: Storage, put:
     path = put("in/scans.zip!/a.png", b"body")
     (document,) = documents(InputConfig(uris=(str(tmp_path / "in"),)), storage)
     assert fetch(document, storage, tmp_path, LIMITS) == LocalFile(path, is_copy=False)
+
+
+@pytest.mark.parametrize("inside", ["../../outside.png", "../outside.png", "x/../../../outside.png"])
+def test_a_members_name_leads_nowhere(storage: Storage, put: Put, tmp_path: Path, inside: str) -> None:
+    """Also where a file lies just where the name, taken for a path, would lead."""
+    archive = put("in/deep/scans.zip", zip_bytes({inside: b"member"}))
+    lure = Path(os.path.normpath(f"{archive}!/{inside}"))
+    lure.write_bytes(b"lure")
+    (document,) = documents(InputConfig(uris=(str(archive),)), storage)
+    with fetched(document, storage, tmp_path, LIMITS) as found:
+        assert found.read_bytes() == b"member"
+    nameless = replace(document, etag="", uri=f"{archive}!/{inside}x.png")
+    Path(os.path.normpath(nameless.uri)).write_bytes(b"lure")
+    assert code(storage, nameless, tmp_path) == "FETCH_NOT_FOUND"
+
+
+def test_what_no_document_is_at_fault_for_ends_the_run(
+    storage: Storage, put: Put, put_memory: PutMemory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(error: Exception) -> Callable[..., None]:
+        def call(*_: object, **__: object) -> None:
+            raise error
+
+        return call
+
+    for error in (CredentialsError("expired"), DiskFullError("full")):
+        monkeypatch.setattr(storage, "fetch", fail(error))
+        with pytest.raises(type(error)):
+            fetch(Document("memory://fetch/a.png", ""), storage, tmp_path, LIMITS)
+    monkeypatch.undo()
+    (document,) = documents(InputConfig(uris=(str(put("a.zip", zip_bytes({"a.png": b"x"}))),)), storage)
+    with pytest.raises(DiskFullError, match="no room to unpack"):
+        fetch(document, storage, Path(_full(monkeypatch, tmp_path)), LIMITS)
+
+
+def _full(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Path:
+    """The folder, in which no new file takes a byte: /dev/full stands for each."""
+    opened = Path.open
+    monkeypatch.setattr(
+        Path, "open", lambda path, mode="r", **more: opened(Path("/dev/full"), "wb", buffering=0)
+        if mode == "xb" else opened(path, mode, **more),
+    )  # fmt: skip
+    return folder
 
 
 def test_a_remote_file_is_copied_and_the_copy_deleted(storage: Storage, put_memory: PutMemory, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import pytest
 from sources_containers import zip_bytes
 
 from ocrbatch.config import InputConfig
-from ocrbatch.errors import UsageError
+from ocrbatch.errors import CredentialsError, UsageError
 from ocrbatch.records import Document
 from ocrbatch.sources.manifest import _rows, read
 from ocrbatch.storage import Entry, Storage
@@ -222,6 +222,42 @@ def test_rows_are_checked_as_they_are_used(row: str) -> None:
     with pytest.raises(UsageError, match="query or a user part") as caught:
         list(_rows(pa.table({"uri": [row]}), [], "uri", "https://h/a/"))
     assert "abc" not in str(caught.value)
+
+
+def test_a_web_host_must_be_allowed() -> None:
+    def read_row(row: str, folder: str = "/lists/", hosts: tuple[str, ...] = ()) -> list[str]:
+        return [uri for uri, _ in _rows(pa.table({"uri": [row]}), [], "uri", folder, hosts)]
+
+    inside = "https://a.example.org/x.png"
+    assert read_row(inside, hosts=("*.example.org",)) == [inside]
+    assert read_row("x.png", "https://a.example.org/lists/") == ["https://a.example.org/lists/x.png"]
+    assert read_row(inside, "https://a.example.org/lists/") == [inside]
+    for row in (inside, "http://169.254.169.254/latest/meta-data", "http://[::1]/x.png", "https:///x.png"):
+        with pytest.raises(UsageError, match=r"row 1 .* input\.storage\.http_hosts does not allow"):
+            read_row(row, hosts=("*.example.com", "b.example.org"))
+        with pytest.raises(UsageError, match=r"row 1 .* input\.storage\.http_hosts does not allow"):
+            read_row(row, "https://h/lists/")
+
+
+@pytest.mark.parametrize("row", ["/etc/x.png", "file:///etc/x.png", "FILE://localhost/etc/x.png", "local:///etc/x.png"])
+def test_a_manifest_from_the_web_names_no_file_of_this_machine(row: str) -> None:
+    rows = _rows(pa.table({"uri": [row]}), [], "uri", "https://h/lists/", ("*",))
+    with pytest.raises(UsageError, match=r"file .* of this machine"):
+        list(rows)
+    for folder in ("/lists/", "s3://bucket/lists/"):
+        assert [uri for uri, _ in _rows(pa.table({"uri": [row]}), [], "uri", folder)] == [row]
+
+
+def test_credentials_that_have_expired_make_no_document_of_a_row(
+    storage: Storage, put: Put, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def expired(uri: str) -> None:
+        raise CredentialsError("expired")
+
+    manifest = put("list.txt", b"a.png\n")
+    monkeypatch.setattr(storage, "stat", expired)
+    with pytest.raises(CredentialsError):
+        load(storage, manifest)
 
 
 def test_empty_manifest(storage: Storage, put: Put, folder: Path) -> None:

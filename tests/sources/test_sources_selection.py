@@ -33,6 +33,7 @@ from ocrbatch.sources.selection import (
 class Failed(NamedTuple):
     attempt: int
     retryable: bool
+    code: str = "DETECT_FAILED"
 
 
 @dataclass
@@ -42,12 +43,16 @@ class Held:
     pages: dict[tuple[str, str], tuple[int | None, set[int]]] = field(default_factory=dict)
     failed: dict[tuple[str, str], dict[int | None, Failed]] = field(default_factory=dict)
     other: set[tuple[str, str]] = field(default_factory=set)
+    past: set[tuple[str, str]] = field(default_factory=set)
 
     def pages_held(self, uri: str, etag: str) -> tuple[int | None, Collection[int]]:
         return self.pages.get((uri, etag), (None, set()))
 
     def failures(self, uri: str, etag: str) -> Mapping[int | None, Failed]:
         return self.failed.get((uri, etag), {})
+
+    def is_past(self, uri: str, etag: str) -> bool:
+        return (uri, etag) in self.past
 
     def ignored(self, uri: str, etag: str) -> bool:
         return (uri, etag) in self.other
@@ -158,7 +163,7 @@ def test_every_document_has_one_fate(case: tuple[list[Document], Held], attempts
         assert count is None or set(work.done) != set(range(count))
         # What is done beyond the held pages failed, and won't be tried again.
         for index in set(work.done) - set(held):
-            attempt, retryable = failed[index]
+            attempt, retryable, _ = failed[index]
             assert not retryable or attempt >= attempts
         assert 1 <= work.attempt <= attempts
 
@@ -219,3 +224,15 @@ def test_the_ledger_of_the_output_answers() -> None:
     assert decide(DOC, ledger, passing(3)).work == Work(DOC, (0, 2), 2)
     assert decide(DOC, ledger, passing(1)).fate == "failed"
     assert decide(Document("b.txt", "e"), ledger, passing(3)).fate == "ignored"
+
+
+def test_a_version_that_came_back_is_looked_at_anew() -> None:
+    failed = {KEY: {None: Failed(1, False)}}
+    assert decide(DOC, Held(failed=failed), passing(3)).fate == "failed"
+    assert decide(DOC, Held(failed=failed, past={KEY}), passing(3)).work == Work(DOC, (), 2)
+
+
+def test_a_document_that_had_none_of_the_pages_is_read_once_some_are_wanted() -> None:
+    state = Held({KEY: (3, set())}, {KEY: {None: Failed(1, False, "PAGES_EMPTY")}})
+    assert decide(DOC, state, passing(3), lambda count: []).fate == "failed"
+    assert decide(DOC, state, passing(3)).work == Work(DOC, (), 2)
