@@ -30,7 +30,7 @@ from ocrbatch import safe_yaml
 from ocrbatch.errors import UsageError
 
 # Raised by hand whenever the same input would give another row; part of every fingerprint.
-RESULT_VERSION: Final = 1
+RESULT_VERSION: Final = 2
 
 
 class Section(BaseModel):

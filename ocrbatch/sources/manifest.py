@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 from collections import OrderedDict
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -130,11 +131,25 @@ def _extra_fields(schema: pa.Schema, uri_column: str, name: str) -> list[pa.Fiel
 def _kept(kind: pa.DataType) -> pa.DataType:
     if pa.types.is_dictionary(kind):
         return _kept(kind.value_type)
-    if pa.types.is_struct(kind) and not kind.num_fields:  # of JSONL's {}: Parquet has no empty structs
+    if _has_empty_struct(kind):
         return pa.string()
     if pa.types.is_list(kind) and pa.types.is_null(kind.value_type):
         return pa.list_(pa.string())
     return pa.string() if pa.types.is_null(kind) else kind
+
+
+def _has_empty_struct(kind: pa.DataType) -> bool:
+    """Of JSONL's {}: Parquet has none. Such a column is kept as JSON."""
+    if pa.types.is_struct(kind):
+        return not kind.num_fields or any(_has_empty_struct(field.type) for field in kind)
+    return pa.types.is_list(kind) and _has_empty_struct(kind.value_type)
+
+
+def _stored(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    if _has_empty_struct(column.type):
+        texts = (None if value is None else json.dumps(value, default=str) for value in column.to_pylist())
+        return pa.chunked_array([pa.array(texts, pa.string())])
+    return column.cast(_kept(column.type))
 
 
 def _rows(
@@ -142,7 +157,7 @@ def _rows(
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """(URI, extra) of each row; raises UsageError for an empty URI, and for one that the manifest may not name."""
     table = table.select([uri_column, *(f.name for f in extra)])
-    table = table.cast(pa.schema([pa.field(f.name, _kept(f.type)) for f in table.schema]))
+    table = pa.table([_stored(column) for column in table.columns], names=table.column_names)
     number = 0
     for batch in table.to_batches(max_chunksize=_CHUNK_ROWS):
         for row in batch.to_pylist():

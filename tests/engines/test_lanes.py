@@ -67,11 +67,12 @@ def test_each_result_is_in_its_place(machine: Machine, batches: list[list[tuple[
     assert machine.most <= LANES and not machine.running
 
 
-def test_calls_of_two_shapes_run_at_once_and_of_one_do_not(machine: Machine) -> None:
-    for widths, most in (((8, 16), 2), ((8, 8), 1)):
-        machine.most = 0
-        list(side_by_side([[call(1, 100, width)] for width in widths], machine.start, LANES))
-        assert machine.most == most
+def test_calls_of_two_shapes_run_at_once(machine: Machine) -> None:
+    both = threading.Barrier(2)
+    results = side_by_side(
+        [[call(1, width=8)], [call(2, width=16)]], lambda _: machine.pool.submit(both.wait, timeout=30), LANES
+    )
+    assert sorted(place for batch in results for place in batch) == [0, 1]
 
 
 def test_batches_are_taken_as_they_are_needed(machine: Machine) -> None:

@@ -74,6 +74,14 @@ def test_jsonl(storage: Storage, put: Put, folder: Path) -> None:
     assert found[1].extra == {"n": 2.5, "tags": None, "none": None, "empty": None, "new": True}
 
 
+def test_empty_objects_are_kept_as_json(storage: Storage, put: Put, folder: Path) -> None:
+    rows = [{"uri": "a.png", "e": {}, "n": {"a": {}}, "m": [{}]}, {"uri": "b.png"}]
+    found, extra = load(storage, put("list.jsonl", "\n".join(map(json.dumps, rows)).encode()))
+    assert {f.type for f in extra} == {pa.string()}
+    assert found[0].extra == {"e": "{}", "n": '{"a": {}}', "m": "[{}]"}
+    assert found[1].extra == {"e": None, "n": None, "m": None}
+
+
 def test_parquet(storage: Storage, tmp_path: Path, folder: Path) -> None:
     table = pa.table(
         {
