@@ -136,5 +136,5 @@ def _check_gpus(pools: Pools, gpus: float) -> None:
 
 
 def _floor(cpus: float) -> float:
-    """Down to hundredths: Ray keeps four decimals, and a sum of rounded-up shares may not fit."""
-    return max(0.01, int(cpus * 100) / 100)
+    """Down to thousandths: Ray keeps four decimals, and a sum of rounded-up shares may not fit."""
+    return max(0.001, int(cpus * 1000) / 1000)

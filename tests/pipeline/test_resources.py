@@ -1,7 +1,7 @@
 """Pool sizes: they fit the cluster, and leave room for the short tasks."""
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ocrbatch.config import PipelineConfig
@@ -20,6 +20,7 @@ def claimed(found):
 
 
 @given(st.integers(1, 512), st.integers(0, 16), st.integers(1, 64), LAYOUTS, st.sampled_from(["cpu", "gpu"]))
+@example(1, 16, 1, "auto", "gpu")
 def test_pools_never_claim_all(cpus, gpus, nodes, layout, device):
     nodes = min(nodes, cpus)
     found = size_pools(Cluster(cpus, gpus, nodes), PipelineConfig(layout=layout), device)
