@@ -87,7 +87,11 @@ def test_no_rules_keep_everything(path: str) -> None:
     assert not Filter.of(["**"], ["**"]).keeps(path)
 
 
-@given(paths, st.lists(names, max_size=3), st.lists(names, max_size=3))
+@given(
+    paths,
+    st.lists(names.filter(lambda n: "[" not in n), max_size=3),
+    st.lists(names.filter(lambda n: "[" not in n), max_size=3),
+)
 def test_exclude_beats_include(path: str, include: list[str], exclude: list[str]) -> None:
     both = Filter.of(include, exclude).keeps(path)
     assert both == (Filter.of(include, []).keeps(path) and Filter.of([], exclude).keeps(path))
