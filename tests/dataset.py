@@ -1,8 +1,10 @@
-"""Reading an output back without any code of the package, and running jobs in short."""
+"""Small inputs, running jobs in short, and reading an output back without any code of the package."""
 
 import hashlib
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pyarrow.parquet as pq
 
 from ocrbatch.config import load
@@ -11,25 +13,6 @@ from ocrbatch.report.summary import RunReport
 
 DOCUMENTS = Path(__file__).parent / "resources" / "documents"
 BROKEN = DOCUMENTS.parent / "broken"
-CONTENT = [
-    "page_index",
-    "page_count",
-    "status",
-    "width",
-    "height",
-    "dpi",
-    "texts",
-    "scores",
-    "polygons",
-    "boxes",
-    "det_scores",
-    "line_angles",
-    "rejected_polygons",
-    "text",
-    "page_sha256",
-    "models",
-    "fingerprint",
-]
 
 
 def job(output: Path | str, *overrides: str) -> RunReport:
@@ -44,10 +27,28 @@ def rows(output: Path, kind: str = "pages") -> list[dict]:
     return sorted(found, key=lambda row: (row["uri"], -1 if row["page_index"] is None else row["page_index"]))
 
 
-def content(found: list[dict]) -> list[tuple]:
-    """What must be equal between runs: all but uri's folder, etag, times and the run's id."""
-    picked = [(row["uri"].replace("!", "/").rsplit("/", 1)[-1], *(row[name] for name in CONTENT)) for row in found]
-    return sorted(picked, key=lambda row: row[:2])
+def content(found: list[dict], but: tuple[str, ...] = ()) -> list[dict]:
+    """What must be equal between runs: all but uri's folder, etag, times, the run's id, and what else is named."""
+    left_out = {"etag", "document_mtime", "run_id", *but}
+    picked = [
+        {name: value for name, value in row.items() if name not in left_out}
+        | {"uri": row["uri"].replace("!", "/").rsplit("/", 1)[-1]}
+        for row in found
+    ]
+    return sorted(picked, key=lambda row: (row["uri"], row["page_index"]))
+
+
+def bar_pages(folder: Path, count: int) -> Path:
+    """Fills a folder with small pages, each with a bar of its own length, which the engine fake takes for a line.
+
+    Their sides are multiples of 32, so that detection leaves every pixel as it is.
+    """
+    folder.mkdir(exist_ok=True)
+    for number in range(count):
+        page = np.full((64, 256, 3), 255, np.uint8)
+        page[24:40, 16 : 40 + 8 * number] = 0
+        assert cv2.imwrite(str(folder / f"{number:02d}.png"), page)
+    return folder
 
 
 def snapshot(folder: Path) -> dict[str, tuple[int, str]]:

@@ -31,6 +31,7 @@ from typing import Any
 import botocore.config
 import botocore.exceptions
 import botocore.session
+from waiting import until
 
 from ocrbatch.config import StorageConfig
 
@@ -65,10 +66,24 @@ class S3Server:
         self.client().create_bucket(Bucket=name)
         return name
 
+    def objects(self, bucket: str, prefix: str) -> dict[str, bytes]:
+        """All that lies under a prefix, in the order of the names, which are told without it."""
+        client = self.client()
+        pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+        keys = sorted(found["Key"] for page in pages for found in page.get("Contents", ()))
+        return {key.removeprefix(prefix): client.get_object(Bucket=bucket, Key=key)["Body"].read() for key in keys}
+
     def config(self, **changes: Any) -> StorageConfig:
         """The storage section that reaches this server."""
-        given = {"endpoint_url": self.endpoint, "key": self.key, "secret": self.secret, "region": self.region}
-        return StorageConfig(**(given | changes))
+        return StorageConfig(**(self._reach() | changes))
+
+    def overrides(self, **changes: Any) -> list[str]:
+        """The same as overrides of a job, for its input and its output."""
+        given = self._reach() | changes
+        return [f"{side}.storage.{name}={value}" for side in ("input", "output") for name, value in given.items()]
+
+    def _reach(self) -> dict[str, str]:
+        return {"endpoint_url": self.endpoint, "key": self.key, "secret": self.secret, "region": self.region}
 
     def variables(self) -> dict[str, str]:
         """The same as environment variables."""
@@ -97,12 +112,15 @@ class SeaweedServer(S3Server):
                 self.ports = dict(zip(every, free_ports(len(every)), strict=True))
             self.endpoint = f"http://{LOOPBACK}:{self.ports['s3.port']}"
             self._spawn()
-            if self._answers(seconds=30):
+            try:
+                until(self._answers, 30, alive=self.process)
+            except AssertionError:
+                self.kill()
+                if attempt == 2:
+                    raise RuntimeError(f"weed does not answer:\n{(self.folder / 'log').read_text()[-3000:]}") from None
+                self.ports = {}
+            else:
                 return
-            self.kill()
-            if attempt == 2:
-                raise RuntimeError(f"weed does not answer:\n{(self.folder / 'log').read_text()[-3000:]}")
-            self.ports = {}
 
     def _spawn(self) -> None:
         data = self.folder / "data"
@@ -126,17 +144,13 @@ class SeaweedServer(S3Server):
                 preexec_fn=lambda: libc.prctl(1, signal.SIGKILL),  # noqa: PLW1509 - no orphan when pytest is killed
             )
 
-    def _answers(self, seconds: float) -> bool:
-        assert self.process is not None
-        end = time.monotonic() + seconds
-        while time.monotonic() < end and self.process.poll() is None:
-            with suppress(botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError):
-                self.client().list_buckets()
-                # The gateway may answer before the volume server takes objects.
-                probe = self.bucket()
-                self.client().put_object(Bucket=probe, Key="probe", Body=b"x")
-                return True
-            time.sleep(0.1)
+    def _answers(self) -> bool:
+        with suppress(botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError):
+            self.client().list_buckets()
+            # The gateway may answer before the volume server takes objects.
+            probe = self.bucket()
+            self.client().put_object(Bucket=probe, Key="probe", Body=b"x")
+            return True
         return False
 
     def kill(self) -> None:

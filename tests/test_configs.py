@@ -1,5 +1,6 @@
 """Every config that ships loads, says something, and names only keys that exist."""
 
+import traceback
 from pathlib import Path
 
 import pytest
@@ -75,3 +76,50 @@ def _within(said: object, held: object, at: str = "") -> list[str]:
     if isinstance(said, list) and isinstance(held, list) and len(said) == len(held):
         return [place for n, pair in enumerate(zip(said, held, strict=True)) for place in _within(*pair, f"{at}[{n}]")]
     return [] if said == held else [at]
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"), [("/", "/"), ("s3://b/out//", "s3://b/out"), ("s3:///", "s3:///"), ("a/", "a")]
+)
+def test_an_output_keeps_the_slashes_that_separate_nothing(given: str, kept: str) -> None:
+    assert config.load(values={"output.uri": given}).output.uri == kept
+
+
+def test_values_win_and_are_taken_as_they_are() -> None:
+    name = "out/\U0001f4c4 [a: b]\udcff"  # an emoji, what YAML would read, a byte that is no UTF-8
+    job = config.load("output: {uri: x}", ["output.uri=y"], values={"output.uri": name})
+    assert job.output.uri == name
+    assert config.load({"output": {"uri": name}}).output.uri == name
+
+
+def test_a_page_number_needs_no_quotes_and_zero_is_not_all() -> None:
+    assert [config.load(overrides=[f"documents.pages={n}"]).documents.pages for n in ("3", "0", "2-", "")] == [
+        *("3", "0", "2-", "")
+    ]
+
+
+@pytest.mark.parametrize("text", ["key: 0123", "key: 1_0", "region: 2026-11-21", "secret: 1.0"])
+def test_text_that_yaml_takes_for_a_number_is_not_altered_but_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="put it in quotes"):
+        config.load("input: {storage: {" + text + "}}")
+
+
+@pytest.mark.parametrize(
+    ("text", "overrides"),
+    [
+        ("input: {storage: {secrt: hunter2}}", []),
+        ("input: {storage: {secret: [hunter2]}}", []),
+        ("input: {storage: {secret: [hunter2}}", []),
+        ("", ["input.storage.secret=[hunter2"]),
+    ],
+)
+def test_no_traceback_holds_a_secret(text: str, overrides: list[str]) -> None:
+    with pytest.raises(UsageError) as caught:
+        config.load(text, overrides)
+    assert "hunter2" not in "".join(traceback.format_exception(caught.value))
+
+
+@pytest.mark.parametrize("override", ["engine.timeout=.inf", "engine.timeout=1e10", "documents.timeout=.nan"])
+def test_a_time_that_no_clock_takes_is_refused(override: str) -> None:
+    with pytest.raises(UsageError, match="timeout"):
+        config.load(overrides=[override])

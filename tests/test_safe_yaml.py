@@ -46,7 +46,7 @@ def test_a_bomb_is_refused_at_once(name: str) -> None:
     started = time.process_time()
     with pytest.raises(UsageError, match=word) as caught:
         load(text, source="c.yaml")
-    assert time.process_time() - started < 20  # where nothing is counted, minutes or for ever
+    assert time.process_time() - started < 3  # where nothing is counted, minutes or for ever
     assert str(caught.value).startswith("c.yaml: ")
     if len(text) < 100_000:
         with pytest.raises(UsageError):

@@ -7,13 +7,10 @@ import http.client
 import os
 import pickle
 import re
-import threading
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import aiohttp
@@ -29,7 +26,6 @@ from ocrbatch.errors import (
     AccessDeniedError,
     CredentialsError,
     DiskFullError,
-    DocumentError,
     NotFoundError,
     StorageError,
     UsageError,
@@ -110,6 +106,11 @@ def test_a_local_path_is_absolute_and_keeps_its_links(tmp_path: Path, monkeypatc
         ("abfs://me:word@account/a", "abfs://account/a"),
         ("/data/100%?.pdf", "/data/100%?.pdf"),
         ("http://[broken/a?secret", "http://[broken/a"),
+        ("HTTPS://Host/a#secret", "HTTPS://Host/a"),
+        ("gs://b/scan #3.png", "gs://b/scan #3.png"),
+        ("hdfs:///data/a", "hdfs:///data/a"),
+        ("ABFS://container@account/a", "ABFS://container@account/a"),
+        ("sftp://me:word@host?x", "sftp://host"),
     ],
 )
 def test_redact(uri: str, shown: str) -> None:
@@ -299,7 +300,8 @@ def test_retries_are_counted_and_end_at_the_deadline(monkeypatch: pytest.MonkeyP
 
 @given(attempt=st.integers(0, 10_000))
 def test_pauses_grow_to_a_bound(attempt: int) -> None:
-    assert 0.1 <= pause(attempt) <= LONGEST_PAUSE
+    longest = min(LONGEST_PAUSE, 0.2 * 2 ** min(attempt, 20))
+    assert longest / 2 <= pause(attempt) <= longest
 
 
 # S3 options
@@ -502,70 +504,14 @@ def test_an_unknown_scheme_and_a_missing_package_are_told() -> None:
     assert "gcsfs" in caught.value.remedy
 
 
-@pytest.fixture
-def web(tmp_path: Path) -> Iterator[tuple[str, Path]]:
-    """(address, folder) of a web server on loopback; `/truncated` promises more than it sends, `/denied` is 403."""
-
-    class Handler(SimpleHTTPRequestHandler):
-        def log_message(self, *_: object) -> None: ...
-
-        def do_GET(self) -> None:
-            if self.path.startswith("/truncated"):
-                self.send_response(200)
-                self.send_header("Content-Length", "1000")
-                self.end_headers()
-                self.wfile.write(b"x" * 10)
-            elif self.path.startswith("/denied"):
-                self.send_error(403)
-            else:
-                super().do_GET()
-
-    (tmp_path / "www").mkdir()
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(tmp_path / "www")))
-    threading.Thread(target=partial(server.serve_forever, 0.05), daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_address[1]}", tmp_path / "www"
-    server.shutdown()
-    server.server_close()
-
-
-def test_http_is_read(web: tuple[str, Path], tmp_path: Path) -> None:
-    address, folder = web
-    (folder / "a.pdf").write_bytes(b"0123456789" * 200_000)
-    storage = Storage(StorageConfig(retries=1, http_hosts=("127.0.0.1",)))
-    uri = f"{address}/a.pdf?X-Amz-Signature=planted"
-    (entry,) = storage.list(uri)
-    assert (entry.uri, entry.size) == (uri, 2_000_000)
-    assert entry.mtime is not None
-    storage.fetch(uri, tmp_path / "fetched", timeout=20)
-    assert (tmp_path / "fetched").read_bytes() == (folder / "a.pdf").read_bytes()
-    assert storage.read(uri) == (folder / "a.pdf").read_bytes()
-    with pytest.raises(DocumentError) as caught:
-        storage.fetch(uri, tmp_path / "large", max_bytes=1_999_999)
-    assert caught.value.code.code == "FILE_TOO_LARGE"
-    assert "planted" not in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("path", "kind"), [("/missing", NotFoundError), ("/denied", AccessDeniedError), ("/truncated", StorageError)]
-)
-def test_http_errors_keep_the_query_to_themselves(
-    web: tuple[str, Path], tmp_path: Path, path: str, kind: type[StorageError]
-) -> None:
-    storage = Storage(StorageConfig(retries=1, http_hosts=("127.0.0.1",)))
-    with pytest.raises(StorageError) as caught:
-        storage.fetch(f"{web[0]}{path}?sig=planted", tmp_path / "fetched")
-    assert type(caught.value) is kind
-    assert path in str(caught.value)
-    assert "planted" not in str(caught.value)
-    assert caught.value.__suppress_context__
-    assert not (tmp_path / "fetched").exists()
-
-
-def test_an_unreachable_web_server_is_not_a_missing_file() -> None:
-    with pytest.raises(StorageError, match="did not answer") as caught:
-        Storage(StorageConfig(retries=0, http_hosts=("127.0.0.1",))).stat("http://127.0.0.1:9/a.pdf?sig=planted")
-    assert type(caught.value) is StorageError
-    assert "planted" not in str(caught.value)
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # fsspec's FTP closes what it never had
+@pytest.mark.parametrize("uri", ["ftp://h/x", "github://a/b", "dir://x", "zip://x/y", "hdfs:///x"])
+def test_a_scheme_that_needs_more_than_a_uri_is_one_line(uri: str) -> None:
+    with pytest.raises(UsageError, match="can't be opened") as caught:
+        Storage(StorageConfig(options={"token": "hunter2"})).read(uri)
+    assert "\n" not in str(caught.value).partition("\n->")[0]
+    assert "input.storage.options" in caught.value.remedy
+    assert "hunter2" not in str(caught.value)
 
 
 def test_entries_of_other_schemes_take_what_is_told() -> None:

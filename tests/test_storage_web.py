@@ -1,4 +1,4 @@
-"""http(s): which hosts are reached, by name, by address, through a name server and through a redirect."""
+"""http(s): which hosts are reached, by name, by address, through a name server and a redirect, and what they give."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from ocrbatch.config import StorageConfig
-from ocrbatch.errors import AccessDeniedError, NotFoundError
+from ocrbatch.errors import AccessDeniedError, DocumentError, NotFoundError, StorageError
 from ocrbatch.storage import Storage, host_of, is_allowed
 from ocrbatch.storage.hosts import is_public
 
@@ -75,8 +75,13 @@ def test_the_host_of_a_url() -> None:
     assert host_of("/data/a") is None
 
 
+BODIES = {"/a.png": b"body", "/large.pdf": b"0123456789" * 200_000, "/truncated": b"x" * 10}
+
+
 class Site:
-    """A web server on loopback. `/a.png` is there; `/to?URL` redirects; `seen` are the Host headers of requests."""
+    """A web server on loopback, with BODIES, of which `/truncated` promises more than there is; `/denied` is 403, and
+    `/to?URL` redirects. `seen` are the Host headers of requests.
+    """
 
     def __init__(self) -> None:
         self.seen: list[str] = []
@@ -88,19 +93,21 @@ class Site:
             def do_GET(self) -> None:
                 site.seen.append(self.headers["Host"].partition(":")[0])
                 path, _, target = self.path.partition("?")
-                if path == "/to":
+                if path in ("/to", "/uri"):
                     self.send_response(302)
-                    self.send_header("Location", target)
+                    self.send_header("Location", target if path == "/to" else "")
+                    self.send_header("URI", target)
                     self.send_header("Content-Length", "0")
                     self.end_headers()
-                elif path == "/a.png":
+                elif path in BODIES:
                     self.send_response(200)
-                    self.send_header("Content-Length", "4")
+                    self.send_header("Content-Length", str(1000 if path == "/truncated" else len(BODIES[path])))
+                    self.send_header("Last-Modified", self.date_time_string())
                     self.end_headers()
                     if self.command == "GET":
-                        self.wfile.write(b"body")
+                        self.wfile.write(BODIES[path])
                 else:
-                    self.send_error(404)
+                    self.send_error(403 if path == "/denied" else 404)
 
             do_HEAD = do_GET  # noqa: N815 - http.server's name
 
@@ -193,6 +200,8 @@ def test_redirects_stay_within_the_list(site: Site, names: list[str], tmp_path: 
     assert "the host 127.0.0.1 is not public" in literal
     protocol = refused(site.url("a.test", f"/to?//b.test:{site.port}/a.png"), ("a.test",), tmp_path)
     assert "redirects to the host b.test" in protocol
+    other_header = refused(site.url("a.test", f"/uri?{there}"), ("a.test",), tmp_path)
+    assert other_header == elsewhere
     assert set(site.seen) == {"a.test"}
     assert reach(site.url("a.test", f"/to?{there}"), ("a.test", "b.test"), tmp_path) == b"body"
     assert reach(site.url("a.test", "/to?/a.png"), ("a.test",), tmp_path) == b"body"
@@ -215,3 +224,41 @@ def test_options_of_the_user_do_not_take_the_guard_away(site: Site) -> None:
     assert kept.read(site.url("127.0.0.1")) == b"body"
     with pytest.raises(NotFoundError):
         kept.read(site.url("127.0.0.1", "/none"))
+
+
+def test_http_is_read(site: Site, tmp_path: Path) -> None:
+    storage = Storage(StorageConfig(retries=1, http_hosts=("127.0.0.1",)))
+    uri, body = site.url("127.0.0.1", "/large.pdf?X-Amz-Signature=planted"), BODIES["/large.pdf"]
+    (entry,) = storage.list(uri)
+    assert (entry.uri, entry.size) == (uri, 2_000_000)
+    assert entry.mtime is not None
+    storage.fetch(uri, tmp_path / "fetched", timeout=20)
+    assert (tmp_path / "fetched").read_bytes() == body
+    assert storage.read(uri) == body
+    with pytest.raises(DocumentError) as caught:
+        storage.fetch(uri, tmp_path / "large", max_bytes=1_999_999)
+    assert caught.value.code.code == "FILE_TOO_LARGE"
+    assert "planted" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"), [("/missing", NotFoundError), ("/denied", AccessDeniedError), ("/truncated", StorageError)]
+)
+def test_http_errors_keep_the_query_to_themselves(
+    site: Site, tmp_path: Path, path: str, kind: type[StorageError]
+) -> None:
+    storage = Storage(StorageConfig(retries=1, http_hosts=("127.0.0.1",)))
+    with pytest.raises(StorageError) as caught:
+        storage.fetch(site.url("127.0.0.1", f"{path}?sig=planted"), tmp_path / "fetched")
+    assert type(caught.value) is kind
+    assert path in str(caught.value)
+    assert "planted" not in str(caught.value)
+    assert caught.value.__suppress_context__
+    assert not (tmp_path / "fetched").exists()
+
+
+def test_an_unreachable_web_server_is_not_a_missing_file() -> None:
+    with pytest.raises(StorageError, match="did not answer") as caught:
+        Storage(StorageConfig(retries=0, http_hosts=("127.0.0.1",))).stat("http://127.0.0.1:9/a.pdf?sig=planted")
+    assert type(caught.value) is StorageError
+    assert "planted" not in str(caught.value)

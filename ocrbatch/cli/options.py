@@ -27,19 +27,14 @@ def job_arguments(parser: argparse.ArgumentParser) -> None:
 
 def job_config(arguments: argparse.Namespace) -> JobConfig:
     """The config of a verb that took `job_arguments`; flags win over the file."""
-    overrides = list(arguments.overrides)
-    if arguments.input:
-        overrides.append(f"input.uris={json.dumps(arguments.input)}")
-    if arguments.manifest:
-        overrides.append(f"input.manifest={json.dumps(arguments.manifest)}")
-    if arguments.output:
-        overrides.append(f"output.uri={json.dumps(arguments.output)}")
+    flags = {"input.uris": arguments.input, "input.manifest": arguments.manifest, "output.uri": arguments.output}
+    values = {key: value for key, value in flags.items() if value}
     path = arguments.config or arguments.config_option
     if path is None:
-        return load("", overrides, source="the command line")
+        return load("", arguments.overrides, "the command line", values)
     if "://" in path:
-        return load(_read(path), overrides, source=path)
-    return load_file(Path(path), overrides)
+        return load(_read(path), arguments.overrides, path, values)
+    return load_file(Path(path), arguments.overrides, values)
 
 
 def _read(uri: str) -> str:
@@ -64,8 +59,7 @@ def output_arguments(parser: argparse.ArgumentParser) -> None:
 
 def output_config(arguments: argparse.Namespace) -> JobConfig:
     """The config of a verb that took `output_arguments`."""
-    overrides = [*arguments.overrides, f"output.uri={json.dumps(arguments.output)}"]
-    return load("", overrides, source="the command line")
+    return load("", arguments.overrides, "the command line", {"output.uri": arguments.output})
 
 
 def print_json(tree: Any) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 
 from ocrbatch.cli.options import output_arguments, output_config
 from ocrbatch.cli.run import finish
@@ -39,5 +38,4 @@ def _config(arguments: argparse.Namespace) -> JobConfig:
 
     given = output_config(arguments)
     settings = last_settings(Storage(given.output.storage), given.output.uri)
-    overrides = [*arguments.overrides, f"output.uri={json.dumps(arguments.output)}"]
-    return load(json.dumps(settings), overrides, source="the last run's settings")
+    return load(settings, arguments.overrides, "the last run's settings", {"output.uri": arguments.output})

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from ocrbatch.cli.options import output_arguments, output_config, print_json
 from ocrbatch.errors import FAILURE_CODES, FailureCode
-
-if TYPE_CHECKING:
-    from ocrbatch.sinks.ledger import Ledger
 
 UNKNOWN: Final = FailureCode(
     "",
@@ -33,7 +30,6 @@ def execute(arguments: argparse.Namespace) -> int:
     from ocrbatch.storage import Storage
 
     ledger = existing_ledger(Storage(config.output.storage), config.output.uri)
-    parts = page_parts(ledger)
     failures = [(uri, index, state) for uri, _, index, state in ledger.open_failures()]
     codes = Counter((state.code, state.stage) for _, _, state in failures)
     if arguments.json:
@@ -41,13 +37,13 @@ def execute(arguments: argparse.Namespace) -> int:
             {
                 "output": config.output.uri,
                 "pages": ledger.page_total,
-                "parts": parts,
+                "parts": ledger.page_parts,
                 "unpublished": not ledger.settled,
                 "open_failures": {code: n for (code, _), n in codes.items()},
             }
         )
         return 3 if failures else 0
-    print(f"Pages        {ledger.page_total} in {parts} part{'' if parts == 1 else 's'}")
+    print(f"Pages        {ledger.page_total} in {ledger.page_parts} part{'' if ledger.page_parts == 1 else 's'}")
     if not ledger.settled:
         print("Unfinished   a run is at work, or was cut off: the next one publishes what it committed")
     print(f"Open         {len(failures)} failure{'' if len(failures) == 1 else 's'}")
@@ -66,11 +62,6 @@ def execute(arguments: argparse.Namespace) -> int:
             f"Next         mended: `ocrbatch retry {config.output.uri}`, with --only CODE, --set KEY=VALUE as it fits"
         )
     return 3 if failures else 0
-
-
-def page_parts(ledger: Ledger) -> int:
-    """How many parts of pages/ are published; those of failures/ are not counted."""
-    return sum(part.kind == "pages" for part in ledger.published.values())
 
 
 def _range(attempts: list[int]) -> str:

@@ -1,6 +1,7 @@
 """Standard output and error that outlive their reader: `ocrbatch run ... 2>&1 | head` still reads every page.
 
-Invariant: a pipe that its reader closed changes neither what a verb does nor its exit code.
+Invariant: a pipe that its reader closed changes neither what a verb does nor its exit code; nor does a stream that was
+never open.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TextIO, cast
 
 
@@ -45,10 +47,11 @@ class _Lasting:
 def lasting() -> Iterator[None]:
     """`sys.stdout` and `sys.stderr` as lasting streams for the length of a `with`, at whose end they are flushed."""
     before = sys.stdout, sys.stderr
-    sys.stdout, sys.stderr = (cast(TextIO, _Lasting(stream)) for stream in before)
-    try:
-        yield
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        sys.stdout, sys.stderr = before
+    with Path(os.devnull).open("w") as nowhere:  # None is what Python makes of `2>&-`
+        sys.stdout, sys.stderr = (cast(TextIO, _Lasting(stream or nowhere)) for stream in before)
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            sys.stdout, sys.stderr = before

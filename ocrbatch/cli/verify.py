@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 
 from ocrbatch.cli.options import output_arguments, output_config, print_json
-from ocrbatch.cli.status import page_parts
 from ocrbatch.documents.pages import parse_pages
 
 
@@ -22,17 +21,16 @@ def execute(arguments: argparse.Namespace) -> int:
     """
     config = output_config(arguments)
     from ocrbatch.pipeline.worklist import last_planned
-    from ocrbatch.sinks.commit import existing_ledger
     from ocrbatch.sinks.verify import verify
     from ocrbatch.storage import Storage
 
     storage = Storage(config.output.storage)
-    ledger = existing_ledger(storage, config.output.uri)
-    parts = page_parts(ledger)
     planned = last_planned(storage, config.output.uri)
     selected = parse_pages(planned.pages).expected
     found = verify(storage, config.output.uri, planned=planned.keys, selected=selected, quick=arguments.quick)
-    if not ledger.settled and not found.unfinished:
+    if planned.stopped:
+        found.unfinished.append("what the last run would have read: it was stopped before it had listed that")
+    if not found.settled and not found.unfinished:
         found.unfinished.append("a run that is at work, or was cut off before its end")
     if arguments.json:
         print_json(
@@ -41,7 +39,7 @@ def execute(arguments: argparse.Namespace) -> int:
                 "documents": found.documents,
                 "pages": found.pages,
                 "unpublished": found.staged,
-                "parts": parts,
+                "parts": found.parts,
                 "open_failures": dict(found.failures),
                 "missing": found.missing,
                 "problems": found.problems,
@@ -51,16 +49,15 @@ def execute(arguments: argparse.Namespace) -> int:
         )
     else:
         print(f"Documents    {found.documents}")
-        print(
-            f"Pages        {found.pages} in {parts} part{'' if parts == 1 else 's'}, {found.staged} not published yet"
-        )
+        parts = f"{found.parts} part{'' if found.parts == 1 else 's'}"
+        print(f"Pages        {found.pages} in {parts}, {found.staged} not published yet")
         print(f"Open         {sum(found.failures.values())} failures")
         for note in found.notes:
             print(f"note: {note}")
         for problem in found.problems:
             print(f"PROBLEM: {problem}")
         if found.unfinished:
-            print(f"Unfinished   {found.missing} documents or pages that the last run set out to read")
+            print(f"Unfinished   {found.missing} documents or pages that a run set out to read")
             print("\n".join(f"  {line}" for line in found.unfinished))
             print("  -> run the same command again")
         if not found.ok:

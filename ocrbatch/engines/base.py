@@ -7,18 +7,18 @@ recognition head (18,710 classes a step) only the best class and its probability
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ocrbatch.config import BATCH_PIXELS
 from ocrbatch.models.weights import Head, Weights
 from ocrbatch.records import Pixels
 
 __all__ = [
-    "BATCH_PIXELS",
     "Engine",
     "EngineOptions",
     "Head",
@@ -31,8 +31,6 @@ __all__ = [
 
 Outputs = tuple[NDArray[np.generic], ...]
 """(map,) float32 (B, H, W), or (classes, probabilities) int32 and float32 (B, T); see `Head`."""
-
-BATCH_PIXELS: Final = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +63,13 @@ class Engine(Protocol):
         """
         ...
 
-    def run_many(self, batches: Iterable[Pixels]) -> Iterator[Outputs]:
+    def run_many(self, batches: Iterable[Pixels]) -> Generator[Outputs]:
         """Executes batches and gives the outputs of each, in order, bit for bit as `run` does.
 
         An engine may take some ahead and work on several at once, best where those beside each other differ in width.
-        Until the last is taken, or the iterator closed, nothing else may be run.
+        Until the last is taken, or the generator closed, nothing else may be run.
         """
-        return map(self.run, batches)
+        yield from map(self.run, batches)
 
 
 def rows_of(width: int, batch_pixels: int) -> int:

@@ -6,7 +6,7 @@ Invariant: results come batch by batch in the order of the batches, and each cal
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from itertools import islice
 from typing import Final, Generic, TypeVar
@@ -31,11 +31,11 @@ class _Batch(Generic[T]):
 
 def side_by_side(
     batches: Iterable[Sequence[Pixels]], start: Callable[[Pixels], Future[T]], lanes: int
-) -> Iterator[list[T]]:
+) -> Generator[list[T]]:
     """Starts the calls of the batches, so many at once, and yields each batch's results.
 
     Batches are taken as they are needed, a few ahead. A call's exception is raised here, once no other call runs; so
-    too when the iterator is closed early.
+    too when the generator is closed early.
     """
     source = map(_Batch[T], batches)
     held: deque[_Batch[T]] = deque()

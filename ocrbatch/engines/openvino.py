@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from typing import Any, Final
 
 import numpy as np
@@ -81,11 +82,13 @@ class OpenVinoEngine(Engine):
         calls = self._calls(pixels)
         return self._joined([_infer(self._request(call.shape), call) for call in calls])
 
-    def run_many(self, batches: Iterable[Pixels]) -> Iterator[Outputs]:
+    def run_many(self, batches: Iterable[Pixels]) -> Generator[Outputs]:
         """Executes batches, with more than one thread LANES calls of a ctc model at once; see `Engine.run_many`."""
         if self._pool is None:
-            return map(self.run, batches)
-        return map(self._joined, side_by_side(map(self._calls, batches), self._start, LANES))
+            yield from map(self.run, batches)
+            return
+        with closing(side_by_side(map(self._calls, batches), self._start, LANES)) as found:
+            yield from map(self._joined, found)
 
     def _calls(self, pixels: Pixels) -> list[Pixels]:
         """A batch cut into the model's calls."""

@@ -89,11 +89,12 @@ def fast_map(output: Any) -> Any:
 
 def map_head(output: Any) -> MapHead | None:
     """The head that this is the output of; None where it is of another build."""
-    nodes = [output.get_node()]
-    while len(nodes) < len(MAP_HEAD):
-        nodes.append(nodes[-1].input_value(0).get_node())
-    if tuple(node.get_type_name() for node in nodes) != MAP_HEAD:
-        return None
+    nodes: list[Any] = []
+    for kind in MAP_HEAD:
+        node = (nodes[-1].input_value(0) if nodes else output).get_node()
+        if node.get_type_name() != kind:  # looked at before its inputs, of which it may have none
+            return None
+        nodes.append(node)
     _, last_sum, last, _, first_sum, first = nodes
     operands = [node.input_value(1).get_node() for node in (first, first_sum, last, last_sum)]
     if any(node.get_type_name() != "Constant" for node in operands):

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from importlib import import_module, metadata
 from typing import Any, Final, cast
 
-from ocrbatch.config import EngineConfig
+from ocrbatch.config import BATCH_PIXELS, EngineConfig
 from ocrbatch.engines import cpu, gpu
-from ocrbatch.engines.base import BATCH_PIXELS, Engine, EngineOptions, Weights
+from ocrbatch.engines.base import Engine, EngineOptions, Weights
 from ocrbatch.errors import MissingExtraError, ModelError, UsageError
 from ocrbatch.models.weights import FORMATS, Format
 

@@ -2,34 +2,44 @@
 
 from __future__ import annotations
 
-from typing import Any
+import io
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.dataset as ds
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
-from ocrbatch.errors import UsageError
+from ocrbatch.errors import OutputInconsistentError, UsageError
 from ocrbatch.records import Line
 from ocrbatch.schema import FAILURES, PAGES
-from ocrbatch.storage import Storage, join
+from ocrbatch.storage import Entry, Storage, join
+from ocrbatch.storage.ranges import BLOCK_BYTES, RangeFile
+
+_READERS: Final = 16
 
 
 def find_page(storage: Storage, output: str, uri: str | None, page_index: int) -> dict[str, Any]:
     """One row of pages/, of the newest version of the document.
 
     uri: whole, or the last names of its path, such as the file's; None takes the first document. Raises UsageError that
-    names near ones, or says why the page could not be read.
+    names near ones, or says why the page could not be read; StorageError, OutputInconsistentError where a part is no
+    Parquet file any more.
     """
-    pages, failures = _opened(storage, output, "pages", PAGES), _opened(storage, output, "failures", FAILURES)
+    pages, failures = (
+        _Rows.of(storage, output, kind, schema) for kind, schema in (("pages", PAGES), ("failures", FAILURES))
+    )
     name = _document(pages, failures, uri, output)
-    here, page = ds.field("uri") == name, ds.field("page_index") == page_index
-    rows = pages.to_table(filter=here & page)
+    here, page = pc.field("uri") == name, pc.field("page_index") == page_index
+    rows = pages.table(filters=here & page)
     if rows.num_rows:
         row: dict[str, Any] = rows.sort_by([("document_mtime", "descending")]).slice(0, 1).to_pylist()[0]
         return row
-    have = pages.to_table(columns=["page_index"], filter=here)["page_index"].to_pylist()
+    have = pages.table(columns=["page_index"], filters=here)["page_index"].to_pylist()
     # A failure of the whole document is past once it has pages.
-    failed = failures.to_table(filter=here & (page if have else page | ds.field("page_index").is_null()))
+    failed = failures.table(filters=here & (page if have else page | pc.field("page_index").is_null()))
     if failed.num_rows:
         last = failed.sort_by([("attempt", "descending")]).slice(0, 1).to_pylist()[0]
         raise UsageError(
@@ -39,17 +49,39 @@ def find_page(storage: Storage, output: str, uri: str | None, page_index: int) -
     raise UsageError(f"{name} has no page {page_index + 1}", remedy)
 
 
-def _opened(storage: Storage, output: str, kind: str, schema: pa.Schema) -> ds.Dataset:
+@dataclass(frozen=True, slots=True)
+class _Rows:
     """OUTPUT/pages or OUTPUT/failures as one table, empty where nothing is published."""
-    filesystem, path = storage.arrow(join(output, kind))
-    try:
-        found = ds.dataset(path, filesystem=filesystem, format="parquet")
-    except (FileNotFoundError, pa.ArrowInvalid):
-        found = None
-    return found if found is not None and found.files else ds.dataset(schema.empty_table())
+
+    storage: Storage
+    parts: list[Entry]
+    schema: pa.Schema
+
+    @classmethod
+    def of(cls, storage: Storage, output: str, kind: str, schema: pa.Schema) -> _Rows:
+        found = storage.list(join(output, kind))
+        return cls(storage, [entry for entry in found if entry.uri.endswith(".parquet")], schema)
+
+    def table(self, **asked: Any) -> pa.Table:
+        """The rows that `pyarrow.parquet.read_table` gives. Raises StorageError, OutputInconsistentError."""
+        with ThreadPoolExecutor(_READERS) as pool:
+            tables = list(pool.map(lambda part: self._read(part, asked), self.parts))
+        return pa.concat_tables(
+            [table for table in tables if table.num_rows] or [self.schema.empty_table()], promote_options="default"
+        )
+
+    def _read(self, part: Entry, asked: dict[str, Any]) -> pa.Table:
+        with io.BufferedReader(RangeFile(self.storage, part.uri, part.size or 0), BLOCK_BYTES) as file:
+            try:
+                return pq.read_table(file, **asked)
+            except (pa.ArrowException, OSError) as error:  # Arrow's own: those of storage are none of these
+                raise OutputInconsistentError(
+                    f"{part.uri} can't be read as Parquet: {error}",
+                    "`ocrbatch verify` says what else has been changed.",
+                ) from error
 
 
-def _document(pages: ds.Dataset, failures: ds.Dataset, uri: str | None, output: str) -> str:
+def _document(pages: _Rows, failures: _Rows, uri: str | None, output: str) -> str:
     """The URI of the one document that is meant."""
     read = _uris(pages)
     known = read | _uris(failures)
@@ -68,8 +100,8 @@ def _document(pages: ds.Dataset, failures: ds.Dataset, uri: str | None, output: 
     return names[0]
 
 
-def _uris(rows: ds.Dataset) -> set[str]:
-    return set(rows.to_table(columns=["uri"])["uri"].unique().to_pylist())
+def _uris(rows: _Rows) -> set[str]:
+    return set(rows.table(columns=["uri"])["uri"].unique().to_pylist())
 
 
 def lines_of(row: dict[str, Any]) -> list[Line]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Final
 
 from ray.data import Dataset
@@ -16,36 +16,43 @@ POLL_SECONDS: Final = 0.25
 """Longest wait for a result before the caller gets to look at its clocks."""
 
 
-def drained(dataset: Dataset) -> Iterator[Written | None]:
+def drained(dataset: Dataset) -> Generator[Written | None]:
     """Results of the write tasks, None where none came for a moment.
 
     A thread of its own takes them from Ray, because those still in Ray's queue when a later task fails are lost.
-    Raises the error that ended the job, after all results before it.
+    Raises the error that ended the job, after all results before it. When it is closed, Ray ends the job with the next
+    result.
     """
     results: queue.SimpleQueue[Written | BaseException | None] = queue.SimpleQueue()
+    closed = threading.Event()
 
     def drain() -> None:
         try:
             for table in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
                 for written in Written.decode(table):
                     results.put(written)
+                if closed.is_set():
+                    break
         except BaseException as error:  # noqa: BLE001  # handed over, and raised in the main thread
             results.put(error)
         else:
             results.put(None)
 
     threading.Thread(target=drain, name="drain", daemon=True).start()
-    while True:
-        try:
-            result = results.get(timeout=POLL_SECONDS)
-        except queue.Empty:
-            yield None
-            continue
-        if result is None:
-            return
-        if isinstance(result, BaseException):
-            raise explained(result)
-        yield result
+    try:
+        while True:
+            try:
+                result = results.get(timeout=POLL_SECONDS)
+            except queue.Empty:
+                yield None
+                continue
+            if result is None:
+                return
+            if isinstance(result, BaseException):
+                raise explained(result)
+            yield result
+    finally:
+        closed.set()
 
 
 def explained(error: BaseException) -> BaseException:

@@ -19,7 +19,6 @@ from ocrbatch.errors import InterruptedRunError, OcrBatchError, StoppedEarlyErro
 from ocrbatch.pipeline import worklist
 from ocrbatch.pipeline.build import build
 from ocrbatch.pipeline.drain import drained
-from ocrbatch.pipeline.interrupts import catch
 from ocrbatch.pipeline.lost import Expected, decided, lost, lost_rows
 from ocrbatch.pipeline.prepare import Source
 from ocrbatch.pipeline.resources import Cluster, Pools, size_pools
@@ -66,14 +65,14 @@ class Job:
 
     def read(self, work: Iterable[Work], inputs: Source, cluster: Cluster) -> None:
         """Reads all work, then again what was lost on the way, until each page has its row or its failure."""
-        catch()
         folder = join(self.config.output.uri, worklist.RUNS, self.report.run_id)
         pools = size_pools(cluster, self.config.pipeline, self.config.engine.device)
         self._introduce(pools)
-        name = worklist.RETRY_SETTINGS if self.is_retry else worklist.SETTINGS
-        worklist.write_settings(self.config, self.storage, folder, name)
         self.extra = inputs.extra
         self.files = left = self._write(work, folder, pools)
+        # After the list, so that a run that has left settings has left all that it set out to read.
+        name = worklist.RETRY_SETTINGS if self.is_retry else worklist.SETTINGS
+        worklist.write_settings(self.config, self.storage, folder, name)
         self.report.documents_read = sum(file.rows for file in left)
         self.progress = Progress(self.report.documents_read)
         self._lap("start")
@@ -131,13 +130,14 @@ class Job:
         if not files:
             return
         dataset = build(self.identity, pools, files, self._writer(), alone=alone)
-        for written in drained(dataset):
-            if written is not None:
-                self._take(written)
-            if time.monotonic() - self.committed >= self.config.output.commit_seconds:
-                self._commit()
-                self.committer.publish(limit=1)
-            self.progress.show()
+        with contextlib.closing(drained(dataset)) as results:
+            for written in results:
+                if written is not None:
+                    self._take(written)
+                if time.monotonic() - self.committed >= self.config.output.commit_seconds:
+                    self._commit()
+                    self.committer.publish(limit=1)
+                self.progress.show()
         self._commit()
 
     def _writer(self) -> WriteStage:
@@ -207,7 +207,7 @@ class Job:
     def _save(self) -> None:
         published = self.committer.ledger.published.values()
         self.report.parts_published = sum(p.kind == "pages" and p.n > self.committer.epoch for p in published)
-        uri = join(self.config.output.uri, worklist.RUNS, self.report.run_id, "report.json")
+        uri = join(self.config.output.uri, worklist.RUNS, self.report.run_id, worklist.REPORT)
         self.storage.put(uri, self.report.to_json().encode())
 
     def _lap(self, phase: str) -> None:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Generator, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import Final, Protocol
 from uuid import uuid4
 
 import pyarrow as pa
 
-from ocrbatch.config import JobConfig
+from ocrbatch.config import JobConfig, PipelineConfig
 from ocrbatch.documents.pages import parse_pages
 from ocrbatch.errors import UsageError
 from ocrbatch.reading.reader import PARTS
@@ -19,6 +20,9 @@ from ocrbatch.records import Document
 from ocrbatch.schema import PAGES
 from ocrbatch.sources import listing, manifest
 from ocrbatch.storage import Storage, is_writable, local_path, scheme
+from ocrbatch.storage.uris import S3, split_bucket
+
+_NO_BUCKET: Final = "Give s3://bucket/prefix; is a variable in it unset?"
 
 
 class Source(Protocol):
@@ -74,6 +78,8 @@ def _check_inputs(config: JobConfig) -> None:
     storage = Storage(config.input.storage)
     own = listing.absolute(config.output.uri, storage).rstrip("/") + "/"
     for uri in config.input.uris:
+        if scheme(uri) in S3 and not split_bucket(uri)[0]:
+            raise UsageError(f"the input {uri} names no bucket", _NO_BUCKET)
         if (listing.absolute(uri, storage).rstrip("/") + "/").startswith(own):
             raise UsageError(f"the input {uri} lies in the output {config.output.uri}", "Give another output.")
 
@@ -81,6 +87,8 @@ def _check_inputs(config: JobConfig) -> None:
 def _check_output(uri: str) -> None:
     if not is_writable(uri):
         raise UsageError(f"{scheme(uri)}:// can be read, not written", "Give a folder on disk or an s3:// prefix.")
+    if scheme(uri) in S3 and not split_bucket(uri)[0]:
+        raise UsageError(f"the output {uri} names no bucket", _NO_BUCKET)
     path = local_path(uri)
     taken = next((p for p in (path, *path.parents) if p.exists()), path) if path else None
     if taken is not None and taken.exists() and not taken.is_dir():
@@ -104,6 +112,11 @@ def _check_partitions(rule: str | None) -> None:
 
 def _partitions(rule: str) -> set[str]:
     return {rule} if rule == "run_date" else set(re.compile(rule).groupindex)
+
+
+def cluster_address(config: PipelineConfig) -> str | None:
+    """The cluster that a run joins; None where it starts Ray on this machine."""
+    return config.address or os.environ.get("RAY_ADDRESS") or None
 
 
 def check_extra(extra: Iterable[pa.Field], config: JobConfig) -> None:

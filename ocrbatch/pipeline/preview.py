@@ -8,7 +8,8 @@ from typing import Any
 
 from ocrbatch.config import JobConfig
 from ocrbatch.documents.pages import parse_pages
-from ocrbatch.pipeline.prepare import Inputs, check
+from ocrbatch.pipeline.prepare import Inputs, check, check_extra, cluster_address
+from ocrbatch.sinks.columns import check_columns
 from ocrbatch.sinks.commit import read_ledger
 from ocrbatch.sources.selection import Tally, passing, select
 from ocrbatch.stages.identity import identify
@@ -20,7 +21,7 @@ class Preview:
     """Counts of what is left. names: how many of its documents have each file ending. bytes: where sizes are known."""
 
     output: str
-    fingerprint: str
+    fingerprint: str | None  # None: a cluster's workers tell it
     tally: Tally = field(default_factory=Tally)
     bytes: int = 0
     retries: int = 0
@@ -43,21 +44,23 @@ class Preview:
         ]
         if self.retries:
             lines.append(f"  of these   {self.retries} are tried again")
-        lines.append(f"Fingerprint  {self.fingerprint}")
+        lines.append(f"Fingerprint  {self.fingerprint or 'told by the workers of the cluster when it is joined'}")
         return "\n".join(lines)
 
 
 def preview(config: JobConfig) -> Preview:
     """Raises UsageError for a config that a run would refuse, too."""
     check(config)
-    identity = identify(config)
-    config = identity.config
+    identity = identify(config) if cluster_address(config.pipeline) is None else None
     output = Storage(config.output.storage)
     ledger = read_ledger(output, config.output.uri)
-    found = Preview(config.output.uri, identity.fingerprint)
+    found = Preview(config.output.uri, identity.fingerprint if identity else None)
     inputs = Inputs(config, Storage(config.input.storage))
     wanted = parse_pages(config.documents.pages).expected
-    for work in select(inputs.documents(), ledger, passing(config.pipeline.attempts), found.tally, wanted):
+    documents = inputs.documents()
+    check_extra(inputs.extra, config)
+    check_columns(inputs.extra, ledger, output, config.output.uri)
+    for work in select(documents, ledger, passing(config.pipeline.attempts), found.tally, wanted):
         found.bytes += work.document.size or 0
         found.retries += work.attempt > 1
         stem, dot, ending = work.document.uri.rpartition("/")[2].rpartition(".")

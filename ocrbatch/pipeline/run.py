@@ -92,7 +92,7 @@ def _run(config: JobConfig, run_id: str, wait: bool, say: Callable[[str], None],
 
         cluster = None
         if identity is None:
-            cluster = rays.enter_context(session(config.pipeline))
+            cluster = rays.enter_context(session(config.pipeline, run_id))
             identity = identified(config, cluster)
         with _writable(config.output.uri):
             opened = Committer.open(output, config.output, report.run_id, wait=wait, notify=say)
@@ -101,7 +101,7 @@ def _run(config: JobConfig, run_id: str, wait: bool, say: Callable[[str], None],
             work = select(chain(first, documents), committer.ledger, retries, tally, expected)
             try:
                 with rays:  # which ends with the reading: what is left to do needs the memory more
-                    job.read(work, inputs, cluster or rays.enter_context(session(config.pipeline)))
+                    job.read(work, inputs, cluster or rays.enter_context(session(config.pipeline, run_id)))
             except BaseException as error:
                 _describe(report, tally)
                 job.stop(error)

@@ -16,6 +16,8 @@ import ray
 from ocrbatch.config import JobConfig, PipelineConfig
 from ocrbatch.errors import StoppedEarlyError, UsageError
 from ocrbatch.pipeline.drain import explained
+from ocrbatch.pipeline.interrupts import catch
+from ocrbatch.pipeline.prepare import cluster_address
 from ocrbatch.pipeline.resources import LIST_CPUS, Cluster
 from ocrbatch.stages.identity import Identity, identify
 
@@ -33,16 +35,12 @@ LINGER_SECONDS: Final = 3.0  # for workers to end by themselves, and to tidy up,
 
 def stays_here(config: PipelineConfig) -> bool:
     """Whether all workers will be on this machine; False also where that is unknown before a cluster is joined."""
-    return not _cluster().elsewhere if ray.is_initialized() else _address(config) is None
-
-
-def _address(config: PipelineConfig) -> str | None:
-    return config.address or os.environ.get("RAY_ADDRESS")
+    return not _cluster().elsewhere if ray.is_initialized() else cluster_address(config) is None
 
 
 @contextmanager
-def session(config: PipelineConfig) -> Iterator[Cluster]:
-    """A connected Ray for the length of a `with`; one that was started here is ended with it.
+def session(config: PipelineConfig, run_id: str) -> Iterator[Cluster]:
+    """A connected Ray for the length of a `with`. What was started for the run is ended with it: Ray, or its workers.
 
     Joins, in this order: a Ray that this process is in already, `pipeline.address`, the cluster of the Ray job that
     this process is (RAY_ADDRESS). Otherwise starts Ray on this machine.
@@ -50,11 +48,14 @@ def session(config: PipelineConfig) -> Iterator[Cluster]:
     joined = ray.is_initialized()
     if not joined:
         _connect(config)
+        catch()  # Ray has taken the signals
     try:
         _configure()
         yield _cluster()
     finally:
-        if not joined:
+        if joined:
+            end_workers(run_id)
+        else:
             ray.shutdown()
 
 
@@ -84,7 +85,7 @@ def _workers(run_id: str) -> list[str]:
 
 
 def _connect(config: PipelineConfig) -> None:
-    address = _address(config)
+    address = cluster_address(config)
     quiet = {"logging_level": "ERROR", "log_to_driver": False, "configure_logging": True}
     os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")  # it would rebuild the environment for each worker
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")

@@ -1,10 +1,15 @@
-"""The run's manifest: what selection left to do, as Parquet beside the output, where every worker can read it."""
+"""The run's manifest: what selection left to do, as Parquet beside the output, where every worker can read it.
+
+Invariant: a run's settings are written after the last file of its manifest, and before the first page is read; so a run
+without settings has read nothing, and what it would have read is not known.
+"""
 
 from __future__ import annotations
 
 import io
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Final
@@ -16,15 +21,18 @@ from ocrbatch.config import JobConfig
 from ocrbatch.errors import NotFoundError, OutputInconsistentError, UsageError
 from ocrbatch.sinks.log import Key
 from ocrbatch.sources.selection import Work, manifest_batches, manifest_schema, read_manifest
-from ocrbatch.storage import Storage, join
+from ocrbatch.storage import Storage, join, redact
 
 RUNS: Final = "_ocrbatch/runs"
 SETTINGS: Final = "config.json"
 RETRY_SETTINGS: Final = "retry.json"  # of a retry, which sets out to read what it picked and nothing else
+REPORT: Final = "report.json"  # left at the end, also of a run that was stopped
 FILE_ROWS: Final = 16_384
 # A row group is what one decode task takes: small enough to spread, large enough to keep Ray's cost a page low.
 GROUP_ROWS: Final = 16
 GROUP_BYTES: Final = 64 << 20
+# How a side's storage is reached, as far as it is no secret; `options` may hold some.
+REACH: Final = frozenset({"region", "role_arn", "profile", "anon", "retries", "timeout", "http_hosts"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,26 +93,33 @@ def read(files: Iterable[ManifestFile], storage: Storage) -> Iterator[Work]:
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """What a run set out to do: its documents, and its `documents.pages`. keys None: no run has left a list."""
+    """What a run set out to do: its documents, and its `documents.pages`. keys None: no run has left a list.
+
+    stopped: and the last one was stopped while it listed what there is to read.
+    """
 
     keys: Iterable[Key] | None = None
     pages: str = ""
+    stopped: bool = False
 
 
 def last_planned(storage: Storage, output: str) -> Planned:
-    """The work of the last run of an output that had any, as its manifest says."""
-    runs = list(_runs(storage, output))
-    if not runs:
-        return Planned()
-    settings = _settings(storage, runs[0])
-    keys = ((work.document.uri, work.document.etag) for work in read(manifests(storage, runs[0]), storage))
-    return Planned(keys, settings["documents"]["pages"])
+    """The work of the last run of an output that listed it to the end, as its manifest says."""
+    stopped = False
+    for run, left in _runs(storage, output):
+        if SETTINGS in left:
+            settings = _settings(storage, run)
+            keys = ((work.document.uri, work.document.etag) for work in read(manifests(storage, run), storage))
+            return Planned(keys, settings["documents"]["pages"])
+        stopped = stopped or (REPORT in left and RETRY_SETTINGS not in left)
+    return Planned(stopped=stopped)
 
 
 def last_settings(storage: Storage, output: str) -> dict[str, Any]:
     """What the last run of an output was asked for, as `write_settings` left it. Raises UsageError without one."""
-    for run in _runs(storage, output):
-        return _settings(storage, run)
+    for run, left in _runs(storage, output):
+        if SETTINGS in left:
+            return _settings(storage, run)
     raise UsageError(f"{output} has no settings of a run", "Give the config that the run had.")
 
 
@@ -129,9 +144,10 @@ def manifests(storage: Storage, run: str) -> list[ManifestFile]:
 
 
 def all_manifests(storage: Storage, output: str) -> Iterator[ManifestFile]:
-    """Those of every run, the newest first."""
-    for run in _runs(storage, output):
-        yield from manifests(storage, run)
+    """Those of every run but retries, the newest first."""
+    for run, left in _runs(storage, output):
+        if SETTINGS in left:
+            yield from manifests(storage, run)
 
 
 def extra_fields(file: ManifestFile, storage: Storage) -> list[pa.Field]:
@@ -140,17 +156,22 @@ def extra_fields(file: ManifestFile, storage: Storage) -> list[pa.Field]:
     return list(schema.field("extra").type) if "extra" in schema.names else []
 
 
-def _runs(storage: Storage, output: str) -> Iterator[str]:
-    """Folders of the runs that left settings, the newest first; their names sort by time."""
-    folder = join(output, RUNS)
-    try:
-        found = {entry.uri.rpartition("/")[0] for entry in storage.list(folder) if entry.uri.endswith(f"/{SETTINGS}")}
-    except NotFoundError:
-        found = set()
-    yield from sorted(found, reverse=True)
+def _runs(storage: Storage, output: str) -> list[tuple[str, set[str]]]:
+    """(folder, names of the files in it) of the runs, the newest first; their names sort by time."""
+    found: dict[str, set[str]] = {}
+    with suppress(NotFoundError):  # no such bucket
+        for entry in storage.list(join(output, RUNS)):
+            run, _, name = entry.uri.rpartition("/")
+            found.setdefault(run, set()).add(name)
+    return sorted(found.items(), reverse=True)
 
 
 def write_settings(config: JobConfig, storage: Storage, folder: str, name: str = SETTINGS) -> None:
-    """Leaves beside the manifest what the run was asked for; how to reach storage, and so every secret, is left out."""
-    tree = config.model_dump(mode="json", exclude={"pipeline": True, "input": {"storage"}, "output": {"storage"}})
+    """Leaves beside the manifest what the run was asked for, without secrets."""
+    tree = config.model_dump(mode="json", exclude={"input": {"storage"}, "output": {"storage"}})
+    for side, reached in (("input", config.input.storage), ("output", config.output.storage)):
+        tree[side]["storage"] = reached.model_dump(mode="json", include=set(REACH))
+        address = redact(reached.endpoint_url or "")
+        if address and "@" not in address:  # a user part without a scheme before it
+            tree[side]["storage"]["endpoint_url"] = address
     storage.put(join(folder, name), json.dumps(tree, indent=2).encode())

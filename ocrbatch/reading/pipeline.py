@@ -24,21 +24,21 @@ Input = str | Path | Pixels
 S = TypeVar("S", bound=Section)
 
 # Pixels of the pages that are read together, whatever pipeline.page_batch says: 400 MB.
-BATCH_PIXELS: Final = 1 << 27
+PAGES_PIXELS: Final = 1 << 27
 
 
 class OcrPipeline:
     """Models loaded once, for as many calls of `read` as wanted. Not thread-safe.
 
-    config: a whole job's config; sections of it can be overridden by keyword, each a mapping of keys:
+    config: a whole job's, or a mapping of its sections. Sections can be overridden by keyword, each a mapping of keys:
 
         OcrPipeline(engine={"name": "onnxruntime"}, documents={"dpi": 200}, task="detect")
 
     Raises UsageError for a key or a value that the config doesn't take, ModelError and MissingExtraError.
     """
 
-    def __init__(self, config: JobConfig | None = None, **sections: Any) -> None:
-        self.config = _overridden(config or JobConfig(), sections)
+    def __init__(self, config: JobConfig | Mapping[str, Any] | None = None, **sections: Any) -> None:
+        self.config = _overridden(config if isinstance(config, JobConfig) else load(config or {}), sections)
         self._reader = Reader.load(self.config)
 
     def read(self, inputs: Input | Iterable[Input]) -> Iterator[PageRecord]:
@@ -51,10 +51,11 @@ class OcrPipeline:
         batch: list[tuple[str, Page]] = []
         pixels = 0
         try:
-            for uri, page in self._pages([inputs] if isinstance(inputs, str | Path | np.ndarray) else inputs):
+            is_one = isinstance(inputs, str | bytes | np.ndarray)
+            for uri, page in self._pages(inputs if isinstance(inputs, Iterable) and not is_one else [inputs]):
                 batch.append((uri, page))
                 pixels += page.image.size // 3
-                if len(batch) >= self.config.pipeline.page_batch or pixels >= BATCH_PIXELS:
+                if len(batch) >= self.config.pipeline.page_batch or pixels >= PAGES_PIXELS:
                     yield from self._records(batch)
                     batch, pixels = [], 0
         except (DocumentError, UsageError):
@@ -62,13 +63,16 @@ class OcrPipeline:
             raise
         yield from self._records(batch)
 
-    def _pages(self, inputs: Iterable[Input]) -> Iterator[tuple[str, Page]]:
+    def _pages(self, inputs: Iterable[Any]) -> Iterator[tuple[str, Page]]:
         selection = parse_pages(self.config.documents.pages)
         with Sandbox(self.config.documents) as sandbox:
             for place, item in enumerate(inputs):
                 if isinstance(item, np.ndarray):
                     yield f"array:{place}", Page(_checked(item, place))
                     continue
+                if not isinstance(item, str | Path):
+                    remedy = "Give paths, or RGB arrays of (H, W, 3) uint8: np.asarray(image.convert('RGB'))."
+                    raise UsageError(f"input {place} is a {type(item).__name__}", remedy)
                 uri = str(item)
                 if not Path(item).is_file():
                     raise DocumentError("FETCH_NOT_FOUND", f"{uri} is no file on this disk.", "Give paths of files.")
@@ -96,11 +100,10 @@ class OcrPipeline:
 
 def _overridden(config: JobConfig, sections: Mapping[str, Any]) -> JobConfig:
     """The config with single keys of its sections replaced."""
-    items = []
-    for name, value in sections.items():
-        keys = {f"{name}.{key}": v for key, v in value.items()} if isinstance(value, Mapping) else {name: value}
-        items += [f"{key}={json.dumps(v, default=str)}" for key, v in keys.items()]  # JSON is YAML too
-    given = load(overrides=items, source="OcrPipeline")
+    values: dict[str, Any] = {}
+    for name, value in json.loads(json.dumps(sections, default=str)).items():  # a Path becomes a text
+        values |= {f"{name}.{key}": v for key, v in value.items()} if isinstance(value, dict) else {name: value}
+    given = load(source="OcrPipeline", values=values)
     return _merged(config, given)
 
 

@@ -6,6 +6,7 @@ Invariant: a crop's text and score don't depend on the crops beside it, their nu
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Final
 
@@ -60,13 +61,13 @@ class Recognizer:
         read: list[tuple[str, float]] = [("", 0.0)] * len(crops)
         widths = [crop.shape[1] for crop in crops]
         planned = batches(widths, self._config.batch_pixels)
-        outputs = self._engine.run_many(padded(crops, batch) for batch in planned)
-        for batch, (classes, probabilities) in zip(planned, outputs, strict=True):
-            lines = decode(np.asarray(classes, np.int32), np.asarray(probabilities, np.float32), self._characters)
-            for member, line in zip(batch.members, lines, strict=True):
-                read[member] = line
-            useful = sum(widths[member] for member in batch.members)
-            self.fill += Fill(useful, batch.width * len(batch.members))
+        with closing(self._engine.run_many(padded(crops, batch) for batch in planned)) as outputs:
+            for batch, (classes, probabilities) in zip(planned, outputs, strict=True):
+                lines = decode(np.asarray(classes, np.int32), np.asarray(probabilities, np.float32), self._characters)
+                for member, line in zip(batch.members, lines, strict=True):
+                    read[member] = line
+                useful = sum(widths[member] for member in batch.members)
+                self.fill += Fill(useful, batch.width * len(batch.members))
         return read
 
 

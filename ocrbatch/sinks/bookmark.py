@@ -26,8 +26,8 @@ log = logging.getLogger(__name__)
 EVERY: Final = 200
 """Records from one checkpoint to the next.
 
-A record takes 0.1 ms to read from a disk and 5 to 30 ms from S3; to leave a checkpoint takes 2 µs a document. With a
-commit each 10 s that is 2 s in half an hour for a million documents, and 1 to 6 s at most to open on S3.
+After the checkpoint a reader asks for at most so many, one by one; to leave one takes time that grows with the
+documents. tests/benchmarks/opening.py measures both on a disk.
 """
 
 
@@ -90,8 +90,8 @@ def leave(storage: Storage, output: str, ledger: Ledger) -> int:
     mark = Bookmark(ledger.next, _sha256(body), _sha256(record))
     storage.put(join(output, mark.path), body)
     storage.put(join(output, BOOKMARK), json.dumps({"v": checkpoint.VERSION, **asdict(mark)}, indent=1).encode())
-    if known is not None:
-        _clear(storage, output, known.next)
+    if known is not None:  # of an older log it may be further on than this one
+        _clear(storage, output, min(known.next, ledger.next))
     return ledger.next
 
 

@@ -1,8 +1,8 @@
 """A ledger as one Parquet file, and back, so that a reader of a long log need not begin at its first record.
 
 Pure. Invariant: `decode(encode(ledger)) == ledger` for every ledger. A row is a document; what is not about documents
-stands in the footer as JSON. Where the meaning of a ledger's fields changes, VERSION does, and files of another one
-are not used.
+stands in the footer as JSON. Where the meaning of a ledger's fields or the log's VERSION changes, VERSION does, and
+files of another one are not used.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from ocrbatch.sinks.log import (
     record_to_json,
 )
 
-VERSION: Final = 1
+VERSION: Final = 2
 FOOTER: Final = b"ocrbatch.checkpoint"
 
 _FAILURE: Final = pa.struct(
@@ -58,7 +58,7 @@ SCHEMA: Final = pa.schema(
 
 
 def encode(ledger: Ledger) -> bytes:
-    """The ledger as a Parquet file. Memory beside the ledger: about 250 bytes a document."""
+    """The ledger as a Parquet file, which is made in memory."""
     # Failed ones first, in their order, so that those who list failures name the same ones.
     keys = list(dict.fromkeys(chain(ledger.failed, ledger.held, ledger.past, ledger.reopened, ledger.ignored_keys)))
     held = [ledger.held.get(key) for key in keys]
@@ -143,7 +143,7 @@ def _from_rest(rest: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _held(keys: list[Key], counts: list[int | None], masks: list[bytes | None]) -> dict[Key, tuple[int | None, int]]:
-    # Documents that are whole share one value for each page count: a third of the memory.
+    # Documents that are whole share one value for each page count, for there are many.
     whole = {count: _whole(count) for count in set(counts)}
     return {
         key: whole[count] if mask is None else (count, int.from_bytes(mask, "little"))

@@ -49,7 +49,11 @@ def read_ledger(storage: Storage, output: str, ledger: Ledger | None = None, *, 
 
 def existing_ledger(storage: Storage, output: str) -> Ledger:
     """`read_ledger` of an output that must be there. Raises UsageError where no run has written to it."""
-    ledger = read_ledger(storage, output)
+    return require_log(read_ledger(storage, output), output)
+
+
+def require_log(ledger: Ledger, output: str) -> Ledger:
+    """The output's ledger; raises UsageError where no run has written to it."""
     if not ledger.next:
         raise UsageError(f"{output} is no output of a run: it has no log", "Check the path.")
     return ledger

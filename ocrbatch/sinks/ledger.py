@@ -157,6 +157,11 @@ class Ledger:
         return sum(len(pages) for key, pages in self.failed.items() if key not in self.past)
 
     @property
+    def page_parts(self) -> int:
+        """How many parts of pages/ are published; those of failures/ are not counted."""
+        return sum(part.kind == "pages" for part in self.published.values())
+
+    @property
     def settled(self) -> bool:
         """True where every writer closed: nothing waits in staging for the next one."""
         return self.closed == set(self.opened) and not any(self.staged.values())

@@ -18,7 +18,7 @@ from uuid import uuid4
 from ocrbatch.errors import OutputInconsistentError
 from ocrbatch.sinks.layout import Kind
 
-VERSION: Final = 1
+VERSION: Final = 2
 
 Key = tuple[str, str]
 """(uri, etag): one version of one document."""
@@ -148,16 +148,15 @@ def encode(record: Record) -> bytes:
 def decode(body: bytes, where: str) -> Record:
     """The inverse of `encode`; unknown keys are skipped, so that records may gain some.
 
-    where: the record's path, for the message. Raises OutputInconsistentError for what is no record of a known
-    version.
+    where: the record's path, for the message. Raises OutputInconsistentError for what is no record of this version.
     """
     try:
         tree = json.loads(body)
-        version = tree["v"]
-        if version > VERSION:
+        version = int(tree["v"])
+        if version != VERSION:
             raise OutputInconsistentError(
-                f"{where} was written by a newer ocrbatch (log version {version}, known are up to {VERSION})",
-                "Upgrade ocrbatch here.",
+                f"{where} was written by another ocrbatch (log version {version}, this one's is {VERSION})",
+                "Use the ocrbatch that made this output, or take another output.",
             )
         return record_from_json(tree)
     except (ValueError, TypeError, KeyError, AttributeError) as error:

@@ -13,7 +13,7 @@ from typing import Final
 
 from ocrbatch.errors import NotFoundError
 from ocrbatch.sinks import bookmark
-from ocrbatch.sinks.commit import read_ledger
+from ocrbatch.sinks.commit import read_ledger, require_log
 from ocrbatch.sinks.layout import BOOKMARK, KINDS, Kind, below
 from ocrbatch.sinks.ledger import Ledger, PageSet
 from ocrbatch.sinks.log import Key
@@ -28,14 +28,16 @@ _EXAMPLES: Final = 5
 class Report:
     """What was found. problems: broken promises, in plain words; notes: what a next run finishes.
 
-    pages: held, of which `staged` are not published yet. failures: open ones by code. missing: documents and pages
-    that neither a row nor an open failure accounts for (only where `planned` was given), which `unfinished` names.
+    pages: held, of which `staged` are not published yet. parts: of pages/. settled: every writer closed. failures: open
+    ones by code. missing: documents and pages that neither a row nor an open failure accounts for (only where `planned`
+    was given), which `unfinished` names.
     """
 
     documents: int = 0
     pages: int = 0
     staged: int = 0
     parts: int = 0
+    settled: bool = True
     ignored: int = 0
     failures: Counter[str] = field(default_factory=Counter)
     missing: int = 0
@@ -62,15 +64,18 @@ def verify(
     planned: the documents that were asked for, each of whose pages has to be held, failed or, as a whole, failed or
     ignored. selected: the page indexes that are wanted of a document with so many pages. quick: only names and sizes
     are compared, no file is read, and the log only from its last checkpoint on.
+
+    Raises UsageError where no run has written to the output.
     """
     problems: list[str] = []
-    ledger = read_ledger(storage, output) if quick else _by_log(storage, output, problems)
+    ledger = require_log(read_ledger(storage, output) if quick else _by_log(storage, output, problems), output)
     report = Report(
         problems=problems,
         documents=len(ledger.held.keys() | ledger.failed.keys()),
         pages=ledger.page_total,
         staged=sum(part.rows for parts in ledger.staged.values() for part in parts.values() if part.kind == "pages"),
-        parts=len(ledger.published),
+        parts=ledger.page_parts,
+        settled=ledger.settled,
         ignored=len(ledger.ignored_keys),
         failures=Counter(state.code for *_, state in ledger.open_failures()),
     )

@@ -84,6 +84,13 @@ def fetch(
         raise
 
 
+def require_same(document: Document, file: LocalFile, storage: Storage) -> None:
+    """Raises DocumentError FETCH_CHANGED where an original was replaced since it was handed out; a copy can't be."""
+    if not file.is_copy:
+        with suppress(NotFoundError):  # deleted: what was read of it was still the old one
+            require_version(document.uri, storage.stat(document.uri).etag, document.etag)
+
+
 def _fetch(
     document: Document, storage: Storage, target: Path, limits: DocumentsConfig, bytes_column: str | None
 ) -> LocalFile:

@@ -99,7 +99,7 @@ def expand(entry: Entry, config: InputConfig, storage: Storage) -> Iterator[Docu
 
 
 def refuse_secrets(uri: str, name: str = "the input") -> None:
-    """Raises UsageError for a user part, or an http query: they may hold credentials, and URIs are written down.
+    """Raises UsageError for what may hold credentials, as URIs are written down: a user part, a query of http.
 
     name: what the URI is, in the message's words.
     """

@@ -54,7 +54,7 @@ def read(config: InputConfig, storage: Storage) -> Manifest:
     txt: a URI a line; blank lines and those that begin with # are skipped. CSV: with a header; every column is a
     string, an empty cell is "". JSONL: an object a line; types are those that pyarrow infers over the whole file (a
     text that looks like a timestamp becomes one), a column of nulls is a string. Parquet: types are kept, dictionaries
-    become their values.
+    become their values. What Parquet has no type for gets the one that it is stored as (seconds: milliseconds).
 
     A URI may be relative to the manifest's folder. It may name whatever this user may read, with two bounds: a http(s)
     URL has the manifest's own host, or one of `storage.http_hosts`; and a manifest that comes over http(s) itself names
@@ -120,7 +120,7 @@ def _extra_fields(schema: pa.Schema, uri_column: str, name: str) -> list[pa.Fiel
     uri_type = _kept(schema.field(uri_column).type)
     if not (pa.types.is_string(uri_type) or pa.types.is_large_string(uri_type)):
         raise UsageError(f"the manifest {name} has {uri_type} in its column {uri_column!r}, not text", "Make it text.")
-    extra = [pa.field(f.name, _kept(f.type)) for f in schema if f.name != uri_column]
+    extra = _through_parquet([pa.field(f.name, _kept(f.type)) for f in schema if f.name != uri_column])
     try:
         pages_schema(extra)
     except ValueError as error:
@@ -136,6 +136,13 @@ def _kept(kind: pa.DataType) -> pa.DataType:
     if pa.types.is_list(kind) and pa.types.is_null(kind.value_type):
         return pa.list_(pa.string())
     return pa.string() if pa.types.is_null(kind) else kind
+
+
+def _through_parquet(fields: list[pa.Field]) -> list[pa.Field]:
+    """The columns as they come back from Parquet, which has no timestamps in seconds, say: so the output has them."""
+    sink = io.BytesIO()
+    pq.write_table(pa.schema(fields).empty_table(), sink)
+    return list(pq.read_schema(sink))
 
 
 def _has_empty_struct(kind: pa.DataType) -> bool:

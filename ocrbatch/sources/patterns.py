@@ -54,17 +54,21 @@ def split_glob(uri: str) -> tuple[str, str]:
     return uri[:cut], uri[cut:]
 
 
-def compile_glob(pattern: str) -> re.Pattern[str]:
-    """`storage.glob_regex`, what lies below a match included. Raises UsageError for a set that is none, as `[z-a]`."""
+def compile_glob(pattern: str, *, written: str | None = None) -> re.Pattern[str]:
+    """`storage.glob_regex`, what lies below a match included.
+
+    written: the pattern as the user wrote it, for the error. Raises UsageError for a set that is none, as `[z-a]`.
+    """
     try:
         return glob_regex(pattern.rstrip("/"), whole_folders=True)
     except re.error as error:
-        raise UsageError(f"the pattern {pattern!r} is not valid: {error}", "Write [[] for a bracket itself.") from error
+        message = f"the pattern {(written or pattern)!r} is not valid: {error.msg}"
+        raise UsageError(message, "Write [[] for a bracket itself.") from error
 
 
 def _compile_rule(pattern: str) -> re.Pattern[str]:
     body = pattern.rstrip("/").replace("!/", "/")
-    return compile_glob(body.removeprefix("/") if "/" in body else "**/" + body)
+    return compile_glob(body.removeprefix("/") if "/" in body else "**/" + body, written=pattern)
 
 
 @dataclass(frozen=True, slots=True)

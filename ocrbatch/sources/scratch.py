@@ -34,32 +34,28 @@ class Scratch:
 def _locked_folder() -> tuple[Path, int]:
     while True:
         path = Path(tempfile.mkdtemp(prefix=PREFIX))
-        lock = _lock(path)
-        if lock is not None and (path / LOCK).exists():
-            return path, lock
-        if lock is not None:  # another process swept it before it was locked
-            os.close(lock)
+        with suppress(BlockingIOError):  # another process sweeps it
+            lock = _lock(path, os.O_CREAT)
+            if (path / LOCK).exists():
+                return path, lock
+            os.close(lock)  # it has been swept
 
 
-def _lock(folder: Path) -> int | None:
-    """The folder's lock, held until it is closed; None where another process has it, or the folder is gone."""
-    try:
-        lock = os.open(folder / LOCK, os.O_CREAT | os.O_RDWR, 0o600)
-    except OSError:
-        return None
+def _lock(folder: Path, flags: int = 0) -> int:
+    """The folder's lock, held until it is closed. Raises BlockingIOError where another process has it, OSError."""
+    lock = os.open(folder / LOCK, os.O_RDWR | flags, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         os.close(lock)
-        return None
+        raise
     return lock
 
 
 def _sweep(parent: Path) -> None:
     for folder in parent.glob(f"{PREFIX}*"):
-        # A folder of that name without a lock is somebody else's.
-        if (folder / LOCK).exists() and (lock := _lock(folder)) is not None:
-            _remove(folder, lock)
+        with suppress(OSError):  # it is in use, another user's, or without a lock: somebody else's
+            _remove(folder, _lock(folder))
 
 
 def _remove(folder: Path, lock: int) -> None:

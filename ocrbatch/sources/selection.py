@@ -52,9 +52,14 @@ NONE_WANTED: Final = "PAGES_EMPTY"
 Retries = Callable[[Document, int | None, OpenFailure], bool]
 
 
+def is_tried_again(retryable: bool, attempt: int, attempts: int) -> bool:
+    """Whether a run repeats a failure: one that may pass, until it was tried so often over all runs."""
+    return retryable and attempt < attempts
+
+
 def passing(attempts: int) -> Retries:
-    """The failures that a run tries again: those that may pass, until each was tried so often over all runs."""
-    return lambda document, index, failure: failure.retryable and failure.attempt < attempts
+    """The failures that a run tries again."""
+    return lambda document, index, failure: is_tried_again(failure.retryable, failure.attempt, attempts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +133,7 @@ def decide(
         i: f.attempt
         for i, f in failures.items()
         # A version that has come back is looked at anew, and so is a document that had none of the pages once wanted.
-        if retries(document, i, f) or came_back or (f.code == NONE_WANTED and pages)
+        if retries(document, i, f) or came_back or (f.code == NONE_WANTED and count and _has_wanted(count, wanted))
     }
     stands = {i for i in failures if i not in again}
     done = set(held) | {i for i in stands if i is not None}
@@ -141,6 +146,15 @@ def decide(
         return Decision("failed", stays=len(failures), held=len(held))
     work = Work(document, tuple(sorted(done)), 1 + max(again.values(), default=0))
     return Decision("left", work, stays=len(stands), held=len(held))
+
+
+def _has_wanted(count: int, wanted: Callable[[int], Collection[int]]) -> bool:
+    """Whether a document of `count` pages that had none of the pages once wanted has one of those wanted now.
+
+    Asked of one page more: a lone page is always wanted, because an image is read whatever is selected; and this
+    document is no image.
+    """
+    return any(index < count for index in wanted(count + 1))
 
 
 def select(

@@ -21,7 +21,7 @@ from ocrbatch.documents.passwords import candidates
 from ocrbatch.documents.sandbox import Sandbox
 from ocrbatch.errors import DocumentError, OcrBatchError
 from ocrbatch.records import Page, Pixels
-from ocrbatch.sources.fetching import LocalFile, fetch
+from ocrbatch.sources.fetching import LocalFile, fetch, require_same
 from ocrbatch.sources.patterns import named_otherwise
 from ocrbatch.sources.scratch import Scratch
 from ocrbatch.sources.selection import Work, read_manifest
@@ -94,12 +94,15 @@ class DecodeStage:
                 passwords=candidates(self._config.documents.passwords, work.document.uri),
                 skip=frozenset(work.done),
             ):
+                require_same(work.document, file, self._storage)  # what was decoded may be another version's
                 if isinstance(outcome, Page):
                     yield _page(source, outcome)
                 elif outcome.error.code.code in NO_DOCUMENT and named_otherwise(work.document.uri):
                     yield _row(source, outcome=IGNORED)
                 else:
                     yield _failed(source, outcome.page_index, outcome.page_count, outcome.error)
+        except DocumentError as error:
+            yield _failed(source, None, None, error)
         finally:
             file.discard()
 

@@ -23,6 +23,7 @@ from ocrbatch.schema import FAILURES, PAGES, SCHEMA_VERSION, pages_schema
 from ocrbatch.sinks.layout import Kind, hive_partition
 from ocrbatch.sinks.log import Part, part_from_json, part_to_json
 from ocrbatch.sinks.parquet import stage
+from ocrbatch.sources.selection import is_tried_again
 from ocrbatch.stages.base import FAILURE, IGNORED, PAGE, STOP
 from ocrbatch.storage import Storage
 
@@ -207,7 +208,7 @@ def _examples(failed: pa.Table, attempts: int) -> Iterator[dict[str, Any]]:
     """The failures as the summary shows them. again: the same command tries it once more."""
     columns = (failed[name].to_pylist() for name in ("uri", "page_index", "attempt", "failure"))
     for uri, index, attempt, failure in zip(*columns, strict=True):
-        again = failure["retryable"] and attempt < attempts
+        again = is_tried_again(failure["retryable"], attempt, attempts)
         yield {"uri": uri, "page_index": index, "attempt": attempt, **failure, "again": again}
 
 

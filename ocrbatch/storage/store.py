@@ -39,12 +39,11 @@ from ocrbatch.storage.uris import (
     local_path,
     redact,
     scheme,
-    split_bucket,
 )
 from ocrbatch.storage.uris import S3 as S3_SCHEMES
 
 if TYPE_CHECKING:
-    import pyarrow.fs
+    pass
 
 T = TypeVar("T")
 
@@ -254,16 +253,6 @@ class Storage:
                 f"{redact(uri_prefix)} does not keep a name exclusive: a second create went through",
                 "Use a storage that honours conditional writes (`If-None-Match: *`), as AWS S3 does, or a POSIX disk.",
             )
-
-    def arrow(self, uri: str) -> tuple[pyarrow.fs.FileSystem, str]:
-        """(file system, path) for pyarrow, with this side's credentials; both pickle, for tasks on other machines."""
-        from pyarrow import fs
-
-        backend = self._backend(uri)
-        if (path := local_path(uri)) is not None:
-            return fs.LocalFileSystem(), str(path)
-        name = "/".join(split_bucket(uri)) if scheme(uri) in S3_SCHEMES else backend.path(uri)  # type: ignore[attr-defined]
-        return fs.PyFileSystem(fs.FSSpecHandler(backend.fs)), name  # type: ignore[attr-defined]
 
     def _backend(self, uri: str) -> Backend:
         name = scheme(uri)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Final
-from urllib.parse import quote_from_bytes, unquote_to_bytes, urlsplit, urlunsplit
+from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 _SCHEME: Final = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*)://")
 _MAGIC: Final = re.compile(r"[*?\[]")
@@ -94,16 +94,15 @@ def redact(uri: str) -> str:
 
     Names on disk and S3 have neither, so theirs stay as they are; what stands before the @ in Azure's is the container.
     """
-    if scheme(uri) in LOCAL | S3:
+    found = _SCHEME.match(uri)
+    if found is None or scheme(uri) in LOCAL | S3:
         return uri
-    try:
-        parts = urlsplit(uri)
-    except ValueError:
-        return uri.split("?", 1)[0]
-    user, _, host = parts.netloc.rpartition("@")
-    if parts.scheme in AZURE and ":" not in user:
-        host = parts.netloc
-    return urlunsplit((parts.scheme, host, parts.path, "", ""))
+    parts = re.split(r"([/?#])", uri[found.end() :], maxsplit=1)
+    user, _, host = parts[0].rpartition("@")
+    if scheme(uri) in AZURE and ":" not in user:
+        host = parts[0]
+    path = "".join(parts[1:])
+    return found[0] + host + re.split(r"[?#]" if scheme(uri) in HTTP else r"\?", path, maxsplit=1)[0]
 
 
 def redact_text(text: str) -> str:

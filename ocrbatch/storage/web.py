@@ -55,7 +55,7 @@ async def _checked(
     if is_address(host):
         _require_public(host, host, hosts)
     response = await handler(request)
-    target = response.headers.get("Location")
+    target = response.headers.get("Location") or response.headers.get("URI")  # aiohttp follows either
     if response.status in _REDIRECTS and target is not None:
         other = host_of(str(request.url.join(type(request.url)(target))))
         if other != host and not is_allowed(other or "", hosts):

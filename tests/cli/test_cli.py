@@ -3,11 +3,13 @@
 import io
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from dataset import DOCUMENTS
 from PIL import Image
 
 from ocrbatch.cli import doctor
@@ -15,8 +17,6 @@ from ocrbatch.cli.main import VERBS, main
 from ocrbatch.errors import StoppedEarlyError
 from ocrbatch.pipeline import run as pipeline
 from ocrbatch.report.summary import RunReport
-
-DOCUMENTS = Path(__file__).parent.parent / "resources" / "documents"
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -32,6 +32,7 @@ def test_every_verb_explains_itself(verb, capsys):
 def test_help_and_light_verbs_load_no_heavy_library():
     code = (
         "import sys; from ocrbatch.cli.main import main\n"
+        "assert main(['config']) == main(['models', 'list']) == 0\n"
         "try: main(['run', '--help'])\n"
         "except SystemExit: pass\n"
         "print([m for m in ('ray', 'openvino', 'onnxruntime', 'cv2', 'pyarrow', 'fsspec') if m in sys.modules])"
@@ -49,7 +50,7 @@ def test_help_and_light_verbs_load_no_heavy_library():
         (["run", "--input", "x", "--output", "y", "--set", "documents.dpy=1"], "did you mean documents.dpi?"),
         (["run", "--input", "x", "--output", "y", "--set", "engine"], "key=value"),
         (["run", "no-such-config.yaml"], "no-such-config.yaml"),
-        (["plan", "--input", "/nowhere", "--output", "y"], "/nowhere"),
+        pytest.param(["plan", "--input", "/nowhere", "--output", "y"], "/nowhere", marks=pytest.mark.models),
         (["models", "pull"], "no model to pull"),
         (["run", "broken.yaml"], "broken.yaml"),
         (["run", f"file://{DOCUMENTS}/invoice.png"], "not UTF-8"),
@@ -167,6 +168,14 @@ def test_a_reader_that_went_away_hides_no_exit_code(output, where):
     os.close(write)
     assert done.returncode == 4
     assert not done.stderr
+
+
+def test_a_stream_that_was_never_open_hides_no_exit_code(output):
+    next((output / "pages").glob("*.parquet")).unlink()
+    words = f"{shlex.quote(sys.executable)} -m ocrbatch.cli.main"
+    for line, code in ((f"verify {output} >&- 2>&-", 4), ("config >&-", 0), ("run 2>&-", 2)):
+        done = subprocess.run(["sh", "-c", f"{words} {line}"], capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (code, ""), line
 
 
 @pytest.mark.parametrize("report", [RunReport("r", "/out", outcome="stopped", pages=7, stopped_with=5), None])

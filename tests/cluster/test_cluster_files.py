@@ -1,6 +1,6 @@
 """The cluster's files fit together, fit the project, and fit KubeRay.
 
-The CRDs are looked for in the folder $OCRBATCH_SCHEMAS (files kuberay-*.yaml, as KubeRay's releases have them).
+$KUBERAY_RAYJOB_CRD names KubeRay's CRD of RayJob: ray-operator/config/crd/bases/ray.io_rayjobs.yaml of a release.
 """
 
 import copy
@@ -33,12 +33,11 @@ def pod_specs() -> dict[str, dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def rayjob_schema() -> dict[str, Any]:
-    folders = [Path(f) for f in (os.environ.get("OCRBATCH_SCHEMAS"), ROOT.parent / "shared/schemas") if f]
-    path = next((f / "kuberay-rayjobs.yaml" for f in folders if (f / "kuberay-rayjobs.yaml").is_file()), None)
+    path = os.environ.get("KUBERAY_RAYJOB_CRD")
     if path is None:
-        pytest.skip("no KubeRay CRDs: set OCRBATCH_SCHEMAS to a folder with kuberay-rayjobs.yaml")
+        pytest.skip("set KUBERAY_RAYJOB_CRD to KubeRay's ray.io_rayjobs.yaml")
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    crd = yaml.load(path.read_text(encoding="utf8"), loader)
+    crd = yaml.load(Path(path).read_text(encoding="utf8"), loader)
     (version,) = (v for v in crd["spec"]["versions"] if v["name"] == "v1")
     schema = strict(version["schema"]["openAPIV3Schema"])
     schema["properties"]["metadata"] = {"type": "object"}

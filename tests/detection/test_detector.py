@@ -79,6 +79,7 @@ def test_no_page_and_a_blank_page_are_no_trouble():
 def test_a_tiny_page_has_its_regions_within_itself():
     # On its black canvas all but the page is ink for this engine; nothing of that may lie beyond the page.
     (regions,) = Detector(InkEngine(), DetectionConfig()).detect([page(14, 30, (5, 4, 20, 6))])
+    assert regions
     assert all(0 <= left < r <= 30 and 0 <= t < b <= 14 for left, t, r, b in boxes(regions))
 
 

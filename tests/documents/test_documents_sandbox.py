@@ -9,12 +9,14 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import psutil
 import pytest
 from PIL import Image
+from waiting import until
 
 from ocrbatch.config import DocumentsConfig
 from ocrbatch.documents.pages import PageFailure, iter_pages
@@ -235,6 +237,12 @@ def test_a_child_that_can_not_start_is_no_fault_of_the_document(tmp_path: Path) 
         broken.open(tmp_path)
 
 
+def ended(pid: int) -> bool:
+    with suppress(psutil.NoSuchProcess):
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    return True
+
+
 def test_a_thread_that_ends_takes_no_page_with_it(sandbox: Sandbox, scan: Path) -> None:
     """The kernel ties a child to the thread that started it."""
     thread = threading.Thread(target=sandbox.open, args=(scan,))
@@ -242,20 +250,17 @@ def test_a_thread_that_ends_takes_no_page_with_it(sandbox: Sandbox, scan: Path) 
     thread.join()
     assert sandbox._process is not None
     child = sandbox._process.pid
-    for _ in range(100):
-        if psutil.Process(child).status() == psutil.STATUS_ZOMBIE:
-            break
-        time.sleep(0.05)
+    until(lambda: ended(child), 10)
     assert tuple(sandbox.page(2).image[0, 0]) == (2, 4, 6)
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
-def test_signals_to_the_group_leave_the_child_alone(sandbox: Sandbox, scan: Path, how: signal.Signals) -> None:
+def test_signals_leave_the_child_alone(sandbox: Sandbox, scan: Path, how: signal.Signals) -> None:
+    """Those to the group reach it too."""
     sandbox.open(scan)
     child = sandbox._process
     assert child is not None
     os.kill(child.pid, how)
-    time.sleep(0.1)
     assert sandbox.page(1).image.shape == (30, 41, 3)
     assert sandbox._process is child
 
@@ -273,11 +278,7 @@ def test_the_child_dies_with_its_parent(scan: Path) -> None:
     # Stopped, it can't notice the end of its input; only the kernel's signal ends it, once it goes on.
     if psutil.pid_exists(child):
         os.kill(child, signal.SIGCONT)
-    for _ in range(100):
-        if not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE:
-            return
-        time.sleep(0.05)
-    pytest.fail("the child outlived its parent")
+    until(lambda: ended(child), 10)
 
 
 def test_close_leaves_nothing_behind(scan: Path) -> None:

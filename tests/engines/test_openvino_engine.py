@@ -2,11 +2,12 @@
 
 import subprocess
 import sys
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
 
-from ocrbatch.engines import cpu
+from ocrbatch.engines import cpu, openvino
 from ocrbatch.engines.base import EngineOptions
 from ocrbatch.engines.openvino import OpenVinoEngine
 from ocrbatch.errors import UsageError
@@ -16,8 +17,8 @@ pytest.importorskip("openvino")
 pytestmark = pytest.mark.models
 
 
-def recognizer(**extra: object) -> OpenVinoEngine:
-    return OpenVinoEngine(resolve("PP-OCRv6_tiny_rec"), EngineOptions(extra=extra))
+def recognizer(threads: int = 1, **extra: object) -> OpenVinoEngine:
+    return OpenVinoEngine(resolve("PP-OCRv6_tiny_rec"), EngineOptions(threads=threads, extra=extra))
 
 
 def rows(width: int, count: int = 1) -> np.ndarray:
@@ -46,7 +47,7 @@ def test_narrow_rows_share_a_call_and_wide_ones_do_not() -> None:
 
 @pytest.mark.parametrize(("threads", "lanes", "each"), [(1, 1, 1), (2, 2, 1), (3, 2, 2), (8, 2, 4)])
 def test_lanes_share_the_threads(threads: int, lanes: int, each: int) -> None:
-    engine = OpenVinoEngine(resolve("PP-OCRv6_tiny_rec"), EngineOptions(threads=threads))
+    engine = recognizer(threads)
     assert (engine._pool._max_workers if engine._pool else 1) == lanes
     assert engine._properties["INFERENCE_NUM_THREADS"] == each
     assert engine._properties["NUM_STREAMS"] == 1
@@ -118,3 +119,18 @@ def test_an_outside_cap_that_the_config_does_not_name_is_refused(monkeypatch: py
     monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX512_CORE")
     with pytest.raises(UsageError, match="ONEDNN_MAX_CPU_ISA"):
         recognizer()
+
+
+def test_no_call_is_left_running_when_a_result_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    closed = []
+
+    def lanes(*_: object) -> Iterator[list[object]]:
+        try:
+            yield [[np.zeros((1, 8), np.int32), np.full((1, 8), np.nan, np.float32)]]
+        finally:
+            closed.append(True)
+
+    monkeypatch.setattr(openvino, "side_by_side", lanes)
+    with pytest.raises(RuntimeError, match="NaN") as held:
+        list(recognizer(2).run_many([rows(64)]))
+    assert closed, f"while {held} is held"

@@ -66,3 +66,9 @@ def test_the_map_is_the_heads_own(shape):
 def test_heads_of_another_build_stay(other):
     _, output = other
     assert fast_map(output) is output
+
+
+def test_an_output_that_ends_early_is_left_alone():
+    features = op.parameter([1, 1, 4, 4], np.float32)
+    for output in (op.sigmoid(features), op.multiply(op.constant(np.float32(2)), op.sigmoid(features))):
+        assert fast_map(output.output(0)).get_node() is output

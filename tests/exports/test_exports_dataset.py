@@ -7,26 +7,24 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from row_examples import failure_row, page_row
 
-from ocrbatch.errors import UsageError
+from ocrbatch.config import StorageConfig
+from ocrbatch.errors import AccessDeniedError, OutputInconsistentError, StorageError, UsageError
 from ocrbatch.exports.dataset import find_page
 from ocrbatch.schema import FAILURES, PAGES
 from ocrbatch.storage import Storage
 
 OLD, NEW = datetime(2026, 11, 19, tzinfo=UTC), datetime(2026, 11, 20, tzinfo=UTC)
-LISTS = ("texts", "scores", "polygons", "boxes", "det_scores", "line_angles", "rejected_polygons", "models")
 
 
 def page(uri: str, index: int = 0, text: str = "", mtime: datetime = NEW) -> dict[str, Any]:
-    named = {"uri": uri, "page_index": index, "text": text, "document_mtime": mtime}
-    fixed = {"etag": "e", "page_count": 9, "status": "ok", "fingerprint": "f", "schema_version": 1, "run_id": "r"}
-    return fixed | {name: [] for name in LISTS} | named
+    return page_row(uri=uri, page_index=index, page_count=9, text=text, document_mtime=mtime)
 
 
 def failure(uri: str, index: int | None, code: str, attempt: int = 1) -> dict[str, Any]:
-    named = {"uri": uri, "page_index": index, "code": code, "attempt": attempt}
-    fixed = {"etag": "e", "stage": "s", "retryable": True, "run_id": "r", "fingerprint": "f"}
-    return fixed | named | {"message": f"message of {code}", "remedy": f"remedy of {code}"}
+    said = {"message": f"message of {code}", "remedy": f"remedy of {code}"}
+    return failure_row(uri=uri, page_index=index, code=code, attempt=attempt, **said)
 
 
 def find(folder: Path, uri: str | None, number: int = 1) -> dict[str, Any]:
@@ -113,3 +111,25 @@ def test_an_output_without_pages(output: Path, tmp_path_factory: pytest.TempPath
         find(output, None)
     with pytest.raises(UsageError, match="PDF_PASSWORD"):
         find(output, "locked.pdf")
+
+
+@pytest.mark.parametrize("body", [b"", b"PAR1torn", None], ids=["empty", "torn", "changed"])
+@pytest.mark.parametrize("name", ["part-0.parquet", "part-9.parquet"])
+def test_a_part_that_was_changed_is_not_taken_for_nothing(output: Path, name: str, body: bytes | None) -> None:
+    whole = (output / "pages/part-0.parquet").read_bytes()
+    (output / "pages" / name).write_bytes(whole[:40] + bytes(200) + whole[240:] if body is None else body)
+    with pytest.raises(OutputInconsistentError, match=name) as caught:
+        find(output, None)
+    assert "verify" in caught.value.remedy
+
+
+def test_what_can_not_be_read_is_not_taken_for_nothing(output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def denied(*_: object) -> bytes:
+        raise AccessDeniedError("can't read it: access denied", "Check the permissions.")
+
+    nobody = Storage(StorageConfig(endpoint_url="http://127.0.0.1:9", region="r", key="k", secret="s", retries=0))
+    with pytest.raises(StorageError, match="did not answer"):
+        find_page(nobody, "s3://bucket/out", None, 0)
+    monkeypatch.setattr(Storage, "read", denied)
+    with pytest.raises(AccessDeniedError):
+        find(output, None)

@@ -1,19 +1,23 @@
 """What a pass did not bring home is told from what an earlier run left open."""
 
+from ocrbatch.documents.pages import parse_pages
 from ocrbatch.pipeline.lost import decided, lost, lost_rows
 from ocrbatch.records import Document
 from ocrbatch.sinks.ledger import Ledger
 from ocrbatch.sinks.log import Add, FailedPage, HeldPages, Open, Part
-from ocrbatch.sources.selection import Work
+from ocrbatch.sources.selection import Decision, Work
 
 AT = "2026-01-01T00:00:00"
 DOCUMENT = Document("a.pdf", "e")
 
 
-def ledger(pages=(), failures=(), count=3):
-    """One that holds these pages of a.pdf, and these failures: (page index, attempt, retryable)."""
+def ledger(pages=(), failures=(), count=3, code="DETECT_FAILED", known=None):
+    """One that holds these pages of a.pdf, and these failures: (page index, attempt, retryable).
+
+    known: the page count that the failures tell.
+    """
     held = (HeldPages("a.pdf", "e", count, pages),) if pages else ()
-    failed = tuple(FailedPage("a.pdf", "e", i, None, "DETECT_FAILED", "detect", again, n) for i, n, again in failures)
+    failed = tuple(FailedPage("a.pdf", "e", i, known, code, "detect", again, n) for i, n, again in failures)
     parts = []
     if held:
         parts.append(Part("p", "pages", "", len(pages), 1, "00", "s", ("f",), pages=held))
@@ -55,3 +59,11 @@ def test_rows_for_what_nobody_could_read():
 def test_a_document_that_was_never_opened_is_one_row():
     (row,) = lost_rows(Work(DOCUMENT), ledger(failures=[(None, 1, True)]), range)
     assert (row["page_index"], row["page_count"]) == (None, None)
+
+
+def test_a_document_that_has_none_of_the_pages_is_not_lost():
+    """Also where it has one page: an image's would be read, and a PDF's is not."""
+    expected = parse_pages("2-").expected
+    state = ledger(failures=[(None, 1, False)], code="PAGES_EMPTY", known=1)
+    assert decided(Work(DOCUMENT), state, expected) == Decision("failed", stays=1)
+    assert list(lost(iter([Work(DOCUMENT)]), state, expected)) == []

@@ -60,3 +60,10 @@ def test_a_partition_has_no_name_of_a_manifest_column(tmp_path):
 )
 def test_partition_rules(rule, word, tmp_path):
     assert word in refused("input.uris=[in]", f"output.uri={tmp_path}", f"output.partition_by={rule}")
+
+
+@pytest.mark.parametrize("output", ["s3://", "s3:///", "s3:///out"])
+def test_an_s3_output_has_a_bucket(output):
+    """As where the variable with its name is unset."""
+    assert "no bucket" in refused("input.uris=[in]", f"output.uri={output}")
+    assert "no bucket" in refused(f"input.uris=[{output}]", "output.uri=out")

@@ -54,3 +54,53 @@ def test_verification_knows_what_the_last_run_set_out_to_read(tmp_path):
     assert list(planned.keys) == [("/in/0.pdf", "e0"), ("/in/1.pdf", "e1")]
     assert planned.pages == "1-2"
     assert not [path for path in tmp_path.rglob("*") if path.is_file() and b"hunter2" in path.read_bytes()]
+
+
+def left_by(storage, output, run, *names):
+    for name in names:
+        storage.put(f"{output}/{worklist.RUNS}/{run}/{name}", b"{}")
+
+
+def test_a_run_that_was_stopped_while_it_listed_planned_nothing(tmp_path):
+    storage, output = Storage(StorageConfig()), str(tmp_path)
+    left_by(storage, output, "20260101T000000-a", "report.json")
+    assert worklist.last_planned(storage, output) == worklist.Planned(stopped=True)
+    folder = f"{output}/{worklist.RUNS}/20260102T000000-b"
+    list(worklist.write(works([1] * 2), [], storage, folder, 1))
+    worklist.write_settings(load("", [f"output.uri={output}"]), storage, folder)
+    assert not worklist.last_planned(storage, output).stopped
+    left_by(storage, output, "20260103T000000-c", "retry.json", "report.json")
+    left_by(storage, output, "20260104T000000-d", "manifest-00000.parquet")
+    planned = worklist.last_planned(storage, output)
+    assert (len(list(planned.keys)), planned.stopped) == (2, False), "a retry, and a run at work"
+    left_by(storage, output, "20260104T000000-d", "report.json")
+    planned = worklist.last_planned(storage, output)
+    assert (len(list(planned.keys)), planned.stopped) == (2, False), "what the run before it had listed still counts"
+    assert worklist.last_settings(storage, output)["output"]["uri"] == output
+    assert [file.uri for file in worklist.all_manifests(storage, output)] == [f"{folder}/manifest-00000.parquet"]
+
+
+def test_settings_say_how_storage_and_ray_are_reached_and_hold_no_secret(tmp_path):
+    reach = (
+        "{endpoint_url: 'https://me:PLANTED@minio:9000', region: r, role_arn: a, http_hosts: ['*.org'], timeout: 9, "
+    )
+    secrets = "key: PLANTED, secret: PLANTED, token: PLANTED, options: {client_kwargs: {verify: PLANTED}}}"
+    config = load(
+        "",
+        [
+            f"output.uri={tmp_path}",
+            f"input.storage={reach}{secrets}",
+            "output.storage.endpoint_url=me:PLANTED@minio:9000",
+            "pipeline={address: 'ray://head:10001', layout: split, attempts: 5}",
+        ],
+    )
+    storage = Storage(StorageConfig())
+    worklist.write_settings(config, storage, f"{tmp_path}/{worklist.RUNS}/20260101T000000-a")
+    left = worklist.last_settings(storage, str(tmp_path))
+    again = load(left)
+    assert again.pipeline == config.pipeline
+    wanted = StorageConfig(
+        endpoint_url="https://minio:9000", region="r", role_arn="a", http_hosts=("*.org",), timeout=9
+    )
+    assert (again.input.storage, again.output.storage) == (wanted, StorageConfig())
+    assert "PLANTED" not in str(left)

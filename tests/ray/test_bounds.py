@@ -1,9 +1,15 @@
 """A run that fails everywhere ends early, says why, and keeps what it has."""
 
-import pytest
-from dataset import job, rows
+import os
+import signal
+import threading
 
-from ocrbatch.errors import StoppedEarlyError
+import pytest
+from dataset import bar_pages, job, rows
+from waiting import until
+
+from ocrbatch.errors import InterruptedRunError, StoppedEarlyError
+from ocrbatch.pipeline.session import _workers
 
 pytestmark = [pytest.mark.ray, pytest.mark.models, pytest.mark.usefixtures("local_ray")]
 
@@ -30,3 +36,25 @@ def test_a_run_that_fails_everywhere_stops_early(broken, tmp_path):
     assert again.exit_code == 3
     uris = [row["uri"] for row in rows(tmp_path / "out", "failures")]
     assert len(uris) == len(set(uris)) == 400, "what failed for good is not tried again"
+
+
+def test_nobody_goes_on_reading_in_a_ray_that_lives_on(tmp_path):
+    """As in a notebook, when its user presses Ctrl-C."""
+    pages, output = bar_pages(tmp_path, 12), tmp_path / "out"
+    log = output / "_ocrbatch" / "log"
+
+    def press() -> None:
+        until(lambda: any(b'"type":"add"' in path.read_bytes() for path in log.glob("*.json")))
+        os.kill(os.getpid(), signal.SIGINT)
+
+    finger = threading.Thread(target=press)
+    finger.start()
+    slow = ["engine.name=fake", "engine.options={seconds: 0.5}", "pipeline.page_batch=1", "output.commit_seconds=0.1"]
+    with pytest.raises(InterruptedRunError) as caught:
+        job(output, f"input.uris=[{pages}]", *slow)
+    finger.join()
+    run_id = caught.value.report.run_id
+    assert _workers(run_id) == []
+    assert job(output, f"input.uris=[{pages}]", "engine.name=fake").exit_code == 0
+    assert _workers(run_id) == [], "nor does a pool make new ones"
+    assert len(rows(output)) == len({row["uri"] for row in rows(output)}) == 12

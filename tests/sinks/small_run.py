@@ -10,29 +10,21 @@ import multiprocessing
 import os
 import signal
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import psutil
-import pyarrow as pa
-from sinks_model import MUTATIONS, failures_table, pages_table
+from sinks_model import MUTATIONS, job
+from waiting import until
 
 from ocrbatch.config import OutputConfig, StorageConfig
 from ocrbatch.errors import OutputLockedError
-from ocrbatch.sinks import bookmark, parquet
+from ocrbatch.sinks import bookmark
 from ocrbatch.sinks import lease as leases
 from ocrbatch.sinks.commit import Committer
 from ocrbatch.storage import Storage
 
-# Two documents, one page of which fails for good; of the last batch a part was done by the one before.
-BATCHES = [
-    [("a", 0, 3), ("a", 1, 3)],
-    [("a", 2, 3), ("b", 0, 3)],
-    [("b", 0, 3), ("b", 1, 3)],
-]
-FAILURE = ("b", 2, 1)
 SYSTEM_CALLS = ("os.rename", "os.link", "os.remove", "os.mkdir", "os.rmdir")
 
 # Children are forked from a server that has imported everything and holds no thread: 0.1 s of CPU instead of 1.3.
@@ -103,7 +95,7 @@ def stepping(config: StorageConfig, steps: Steps) -> Storage:
 
 
 def run(config: StorageConfig, output: str, run_id: str, stop: Stop | None = None, expiry: float = 60.0) -> int:
-    """The job: what is missing is staged and committed in small files. Gives the number of its mutating steps.
+    """The model's job, with every column. Gives the number of its mutating steps.
 
     expiry: seconds after which a silent holder of the lease is replaced; it waits for living ones.
     """
@@ -116,21 +108,7 @@ def run(config: StorageConfig, output: str, run_id: str, stop: Stop | None = Non
     else:
         storage = stepping(config, steps)
     with Committer.open(storage, OutputConfig(uri=output), run_id, wait=True, notify=lambda _: None) as c:
-
-        def stage(table: pa.Table, kind: Any) -> parquet.Part:
-            return parquet.stage(storage, output, c.epoch, table, kind)
-
-        for number, batch in enumerate(BATCHES):
-            if any(index not in c.ledger.pages_held(uri, "e")[1] for uri, index, _ in batch):
-                parts = [stage(pages_table(batch, full=True), "pages")]
-                if number == 1 and 2 not in c.ledger.failures("b", "e"):
-                    parts.append(stage(failures_table([FAILURE]), "failures"))
-                c.add(parts, ignored=[("x.txt", "e")])
-                if number == 1:
-                    c.publish(force=True)
-        if 2 not in c.ledger.failures("b", "e"):
-            c.add([stage(failures_table([FAILURE]), "failures")])
-        c.close()
+        job(c, full=True)
     return steps.count
 
 
@@ -163,10 +141,5 @@ def exit_code(process: multiprocessing.process.BaseProcess, seconds: float = 60.
 
 def wait_stopped(process: multiprocessing.process.BaseProcess, seconds: float = 60.0) -> bool:
     """Waits until a signal has stopped it; False where it ended instead."""
-    deadline = time.monotonic() + seconds
-    while process.is_alive():
-        if psutil.Process(process.pid).status() == psutil.STATUS_STOPPED:
-            return True
-        assert time.monotonic() < deadline, "it neither stops nor ends"
-        time.sleep(0.005)
-    return False
+    until(lambda: not process.is_alive() or psutil.Process(process.pid).status() == psutil.STATUS_STOPPED, seconds)
+    return process.is_alive()

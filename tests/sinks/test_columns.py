@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 from sinks_model import committer, pages_table
 
+from ocrbatch.config import InputConfig
 from ocrbatch.errors import OutputInconsistentError, UsageError
 from ocrbatch.sinks.columns import check_columns
 from ocrbatch.sinks.commit import Committer, read_ledger
 from ocrbatch.sinks.parquet import stage
+from ocrbatch.sources import manifest
 from ocrbatch.storage import Storage
 
 
@@ -58,3 +61,17 @@ def test_a_part_that_is_gone_or_no_parquet(tmp_path: Path) -> None:
     with pytest.raises(OutputInconsistentError, match="verify") as caught:
         check(output, "site", pa.string())
     assert "is no Parquet file" in str(caught.value)
+
+
+def test_a_manifest_fits_what_was_written_from_it(tmp_path: Path) -> None:
+    row = {"uri": "a.png", "when": "2026-01-01 00:00:00", "seen": [{"at": "2026-01-01"}], "none": None, "empty": {}}
+    (tmp_path / "list.jsonl").write_text(json.dumps(row))
+    extra = manifest.read(InputConfig(manifest=str(tmp_path / "list.jsonl")), Storage()).extra
+    rows = pages_table([("a.png", 0, 1)])
+    for column in extra:
+        rows = rows.append_column(column, pa.nulls(1, column.type))
+    output = str(tmp_path / "out")
+    c = committer(Storage(), output)
+    c.add([stage(Storage(), output, c.epoch, rows, "pages")])
+    c.publish(force=True)
+    check_columns(extra, read_ledger(Storage(), output), Storage(), output)

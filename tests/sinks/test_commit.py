@@ -12,35 +12,14 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
-from sinks_model import (
-    OUT,
-    MemoryStorage,
-    Tapped,
-    added,
-    committer,
-    doubt,
-    failures_table,
-    pages_table,
-    shown,
-    stop_at,
-)
+from sinks_model import OUT, MemoryStorage, Tapped, added, committer, doubt, fail, shown, stage, stop_at
 
 from ocrbatch.config import OutputConfig, StorageConfig
 from ocrbatch.errors import OutputInconsistentError, OutputLockedError, StorageError
 from ocrbatch.sinks import parquet
 from ocrbatch.sinks.commit import Committer, read_ledger
-from ocrbatch.sinks.log import Part
 from ocrbatch.sinks.verify import verify
 from ocrbatch.storage import Storage, join
-
-
-def stage(c: Committer, pages: list[tuple[str, int, int]], partition: str = "", **named: object) -> Part:
-    table = pages_table(pages, **named)  # type: ignore[arg-type]
-    return parquet.stage(c._storage, c._output, c.epoch, table, "pages", partition=partition)
-
-
-def fail(c: Committer, failures: list[tuple[str, int | None, int]]) -> Part:
-    return parquet.stage(c._storage, c._output, c.epoch, failures_table(failures), "failures")
 
 
 def staged_files(storage: MemoryStorage | Storage, output: str = OUT) -> list[str]:

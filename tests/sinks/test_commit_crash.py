@@ -5,21 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from sinks_model import OUT, Killed, MemoryStorage, Tapped, committer, failures_table, pages_table, shown, stop_at
+from sinks_model import OUT, WANTED, Killed, MemoryStorage, Tapped, committer, job, shown, stop_at
 
-from ocrbatch.sinks import bookmark, parquet
-from ocrbatch.sinks.commit import Committer, read_ledger
+from ocrbatch.sinks import bookmark
+from ocrbatch.sinks.commit import read_ledger
 from ocrbatch.sinks.verify import verify
 from ocrbatch.storage import Storage
 
-# Two documents, one page of which fails for good; three batches, the last of which was in part done by the second.
-BATCHES = [
-    [("a", 0, 3), ("a", 1, 3)],
-    [("a", 2, 3), ("b", 0, 3)],
-    [("b", 0, 3), ("b", 1, 3)],
-]
 PLAN = [("a", "e"), ("b", "e")]
-WANTED = [("a", "e", 0), ("a", "e", 1), ("a", "e", 2), ("b", "e", 0), ("b", "e", 1)]
 
 
 @pytest.fixture(autouse=True)
@@ -29,23 +22,7 @@ def _quick_and_with_checkpoints(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def run(storage: object, output: str, run_id: str) -> None:
-    """A job: what is missing is staged and committed, in small files, and one page fails in every attempt."""
-    c = committer(storage, output, run_id=run_id)
-    for batch in BATCHES:
-        if any(index not in c.ledger.pages_held(uri, "e")[1] for uri, index, _ in batch):
-            parts = [stage(c, batch)]
-            if batch is BATCHES[1] and 2 not in c.ledger.failures("b", "e"):
-                parts.append(parquet.stage(c._storage, output, c.epoch, failures_table([("b", 2, 1)]), "failures"))
-            c.add(parts, ignored=[("x.txt", "e")])
-            if batch is BATCHES[1]:
-                c.publish(force=True)
-    if 2 not in c.ledger.failures("b", "e"):
-        c.add([parquet.stage(c._storage, output, c.epoch, failures_table([("b", 2, 1)]), "failures")])
-    c.close()
-
-
-def stage(c: Committer, batch: list[tuple[str, int, int]]) -> parquet.Part:
-    return parquet.stage(c._storage, c._output, c.epoch, pages_table(batch), "pages")
+    job(committer(storage, output, run_id=run_id))
 
 
 def check(storage: MemoryStorage | Storage, output: str) -> None:

@@ -164,6 +164,7 @@ class Writers(RuleBasedStateMachine):
     def spawn(self, shard: str, etag: str, script: list, persistent: bool) -> None:  # type: ignore[type-arg]
         self.spawned += 1
         self.writers.append(Writer(self.storage, shard, f"w{self.spawned}", etag, script, persistent))
+        self.writers[-1].step(0)  # raises what ended it before its first storage call, if anything did
 
     @precondition(lambda self: self.writers)
     @rule(data=st.data(), count=st.integers(1, 30))

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 from dataclasses import replace
 
 import pytest
 from sinks_model import OUT, MemoryStorage, Tapped
+from waiting import until
 
 from ocrbatch.errors import OutputLockedError, StorageError
 from ocrbatch.sinks import lease as leases
@@ -104,10 +104,7 @@ def test_a_zombie_is_dead() -> None:
         holder = replace(HERE, pid=process.pid, started=leases._started(process.pid))
         assert not holder.died(HERE)
         process.kill()
-        deadline = time.monotonic() + 10
-        while not holder.died(HERE) and time.monotonic() < deadline:
-            time.sleep(0.01)
-        assert holder.died(HERE), "nobody has waited for it yet"
+        until(lambda: holder.died(HERE), 10)  # nobody has waited for it yet
     finally:
         process.kill()
         process.wait()
@@ -216,10 +213,7 @@ def test_it_is_renewed_by_itself_through_trouble(monkeypatch: pytest.MonkeyPatch
 
     lease = take(Tapped(storage, tap), clock, "r1")  # type: ignore[arg-type]
     clock.time += 50
-    deadline = time.monotonic() + 10
-    while json.loads(storage.objects[URI])["renewed"] != clock.time and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert json.loads(storage.objects[URI])["renewed"] == clock.time
+    until(lambda: json.loads(storage.objects[URI])["renewed"] == clock.time, 10)
     assert trouble == [0]
     lease.release()
     assert not lease._thread.is_alive()

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from ocrbatch.errors import OutputInconsistentError
 from ocrbatch.sinks.ledger import Ledger, PageSet
-from ocrbatch.sinks.log import Add, Close, FailedPage, HeldPages, Open, Part, Publish, decode, encode
+from ocrbatch.sinks.log import VERSION, Add, Close, FailedPage, HeldPages, Open, Part, Publish, decode, encode
 
 AT = "2026-01-01T00:00:00"
 
@@ -108,20 +108,22 @@ def test_records_survive_json(record: Open | Add | Publish | Close) -> None:
     assert encode(record) != encode(record), "each body has a nonce of its own"
 
 
-@pytest.mark.parametrize("body", [b"", b"[]", b"{}", b'{"v":1,"type":"burn"}', b'{"v":1,"type":"open","shard":"x"}'])
-def test_what_is_no_record_is_named(body: bytes) -> None:
-    with pytest.raises(OutputInconsistentError, match="log/3"):
-        decode(body, "log/3")
+@pytest.mark.parametrize("body", ["", "[]", "{}", '{"v":V,"type":"burn"}', '{"v":V,"type":"open"}', '{"v":null}'])
+def test_what_is_no_record_is_named(body: str) -> None:
+    with pytest.raises(OutputInconsistentError, match="log/3 is not a record"):
+        decode(body.replace("V", str(VERSION)).encode(), "log/3")
 
 
-def test_a_newer_log_asks_for_an_upgrade() -> None:
-    with pytest.raises(OutputInconsistentError, match="newer"):
-        decode(b'{"v":2,"type":"open"}', "log/3")
+@pytest.mark.parametrize("version", [VERSION - 1, VERSION + 1])
+def test_a_log_of_another_version_accuses_nobody(version: int) -> None:
+    with pytest.raises(OutputInconsistentError, match=f"log/3 .* version {version}") as caught:
+        decode(f'{{"v":{version},"type":"publish","shard":"main"}}'.encode(), "log/3")
+    assert "another output" in caught.value.remedy
 
 
 def test_records_may_gain_keys() -> None:
     record = Open("main", 3, "r", "t", "host", 12, AT)
-    assert decode(encode(record).replace(b'"v":1', b'"v":1,"later":5'), "log/3") == record
+    assert decode(encode(record).replace(b'"type"', b'"later":5,"type"'), "log/3") == record
 
 
 def test_pages_are_held_and_counted() -> None:

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
-from sinks_model import Tapped, committer, failures_table, pages_table
+from sinks_model import Tapped, committer, fail, stage
 
+from ocrbatch.errors import UsageError
 from ocrbatch.sinks import parquet
 from ocrbatch.sinks.verify import verify
 from ocrbatch.storage import Storage
@@ -18,17 +19,10 @@ PLAN = [("a", "e"), ("b", "e"), ("c", "e"), ("x", "e")]
 @pytest.fixture
 def output(tmp_path: Path) -> Path:
     """Two published parts, one failure of each kind, one ignored file."""
-    storage = Storage()
-    c = committer(storage, str(tmp_path))
-    c.add([parquet.stage(storage, str(tmp_path), c.epoch, pages_table([("a", 0, 2)]), "pages")])
+    c = committer(Storage(), str(tmp_path))
+    c.add([stage(c, [("a", 0, 2)])])
     c.publish(force=True)
-    c.add(
-        [
-            parquet.stage(storage, str(tmp_path), c.epoch, pages_table([("a", 1, 2), ("b", 0, 2)]), "pages"),
-            parquet.stage(storage, str(tmp_path), c.epoch, failures_table([("b", 1, 1), ("c", None, 1)]), "failures"),
-        ],
-        ignored=[("x", "e")],
-    )
+    c.add([stage(c, [("a", 1, 2), ("b", 0, 2)]), fail(c, [("b", 1, 1), ("c", None, 1)])], ignored=[("x", "e")])
     c.close()
     return tmp_path
 
@@ -46,12 +40,14 @@ def test_a_sound_output(output: Path) -> None:
     report = verify(Storage(), str(output), planned=PLAN)
     assert report.ok
     assert report.notes == []
-    assert (report.documents, report.pages, report.staged, report.parts, report.ignored) == (3, 3, 0, 3, 1)
+    assert (report.documents, report.pages, report.staged, report.parts, report.ignored) == (3, 3, 0, 2, 1)
+    assert report.settled
     assert report.failures == {"DETECT_FAILED": 2}
 
 
-def test_an_empty_output(tmp_path: Path) -> None:
-    assert verify(Storage(), str(tmp_path)).ok
+def test_an_output_that_no_run_has_written_to(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no output of a run"):
+        verify(Storage(), str(tmp_path))
 
 
 def test_a_part_that_is_gone(output: Path) -> None:
@@ -98,9 +94,8 @@ def test_what_was_planned_and_is_accounted_for_by_nothing(output: Path) -> None:
     report = verify(Storage(), str(output), planned=[*PLAN, ("new", "e"), ("a", "e2")])
     assert report.missing == 2
     assert "new (etag e): the whole document has neither a row nor a failure" in report.unfinished
-    storage = Storage()
-    c = committer(storage, str(output))
-    c.add([parquet.stage(storage, str(output), c.epoch, pages_table([("d", 0, 3)]), "pages")])
+    c = committer(Storage(), str(output))
+    c.add([stage(c, [("d", 0, 3)])])
     c.close()
     assert "d (etag e): pages 1, 2 has" in problems(output, planned=[("d", "e")]).replace("have", "has")
     assert problems(output, planned=[("d", "e")], selected=lambda count: range(0, count, 3)) == ""
@@ -115,9 +110,10 @@ def test_many_problems_of_a_kind_are_counted(output: Path) -> None:
 def test_what_a_stopped_run_left_is_no_fault(output: Path) -> None:
     storage = Storage()
     c = committer(storage, str(output), run_id="stopped")
-    c.add([parquet.stage(storage, str(output), c.epoch, pages_table([("d", 0, 1)]), "pages")])
+    c.add([stage(c, [("d", 0, 1)])])
     report = verify(storage, str(output))
     assert report.ok
+    assert not report.settled
     assert (report.pages, report.staged) == (4, 1)
     assert len(report.notes) == 2
     (waiting,) = (path for path in (output / "_ocrbatch" / "staging").rglob("*.parquet"))
@@ -128,7 +124,7 @@ def test_what_a_stopped_run_left_is_no_fault(output: Path) -> None:
 def test_a_publish_that_is_not_applied_yet_is_no_fault(output: Path) -> None:
     storage = Storage()
     c = committer(storage, str(output))
-    c.add([parquet.stage(storage, str(output), c.epoch, pages_table([("d", 0, 1)]), "pages")])
+    c.add([stage(c, [("d", 0, 1)])])
 
     class Stop(BaseException):
         pass

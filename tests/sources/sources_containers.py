@@ -1,11 +1,24 @@
-"""Containers made of real bytes."""
+"""Containers made of real bytes, and how one of them fails."""
 
 from __future__ import annotations
 
 import io
 import tarfile
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+
+from ocrbatch.config import DocumentsConfig
+from ocrbatch.errors import DocumentError
+from ocrbatch.records import Document
+from ocrbatch.sources.fetching import fetch
+from ocrbatch.storage import Storage
+
+Put = Callable[..., Path]
+PutMemory = Callable[..., str]
+LIMITS = DocumentsConfig()
 
 FILES: dict[str, bytes] = {
     "a/1.png": b"first " * 100,
@@ -36,3 +49,12 @@ def tar_bytes(files: Mapping[str, bytes], mode: str = "w", form: int = tarfile.P
             info.size = len(body)
             archive.addfile(info, io.BytesIO(body))
     return out.getvalue()
+
+
+def failing(storage: Storage, document: Document, folder: Path, limits: DocumentsConfig = LIMITS) -> DocumentError:
+    """The error that fetching it ends with; nothing of it is left behind."""
+    with pytest.raises(DocumentError) as caught:
+        fetch(document, storage, folder, limits)
+    assert caught.value.remedy
+    assert list(folder.glob("fetched-*")) == []
+    return caught.value

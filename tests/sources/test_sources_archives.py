@@ -6,7 +6,6 @@ import io
 import struct
 import tarfile
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sources_containers import FILES, tar_bytes, zip_bytes
+from sources_containers import FILES, LIMITS, Put, PutMemory, failing, tar_bytes, zip_bytes
 
 from ocrbatch.config import DocumentsConfig, InputConfig
 from ocrbatch.errors import DocumentError, StorageError
@@ -27,10 +26,6 @@ from ocrbatch.sources.listing import documents
 from ocrbatch.sources.members import is_container, split_etag, split_member
 from ocrbatch.storage import Storage
 from ocrbatch.storage.ranges import RangeFile
-
-Put = Callable[[str, bytes], Path]
-PutMemory = Callable[..., str]
-LIMITS = DocumentsConfig()
 
 CONTAINERS = {
     "plain.zip": zip_bytes(FILES),
@@ -55,13 +50,6 @@ def bodies(storage: Storage, found: list[Document], folder: Path) -> dict[str, b
         with fetched(document, storage, folder, LIMITS) as path:
             out[document.uri] = path.read_bytes()
     return out
-
-
-def failing(storage: Storage, document: Document, folder: Path, limits: DocumentsConfig = LIMITS) -> DocumentError:
-    with pytest.raises(DocumentError) as caught:
-        fetch(document, storage, folder, limits)
-    assert list(folder.glob("fetched-*")) == []
-    return caught.value
 
 
 @pytest.mark.parametrize("name", CONTAINERS)

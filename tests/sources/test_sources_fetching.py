@@ -9,26 +9,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from sources_containers import FILES, zip_bytes
+from sources_containers import FILES, LIMITS, Put, PutMemory, failing, zip_bytes
 
 from ocrbatch.config import DocumentsConfig, InputConfig
 from ocrbatch.errors import AccessDeniedError, CredentialsError, DiskFullError, DocumentError, StorageError
 from ocrbatch.records import Document
-from ocrbatch.sources.fetching import LocalFile, fetch, fetched
+from ocrbatch.sources.fetching import LocalFile, fetch, fetched, require_same
 from ocrbatch.sources.listing import documents
 from ocrbatch.storage import Storage
-
-Put = Callable[..., Path]
-PutMemory = Callable[..., str]
-LIMITS = DocumentsConfig()
-
-
-def code(storage: Storage, document: Document, folder: Path, limits: DocumentsConfig = LIMITS) -> str:
-    with pytest.raises(DocumentError) as caught:
-        fetch(document, storage, folder, limits)
-    assert caught.value.remedy
-    assert list(folder.glob("fetched-*")) == []
-    return caught.value.code.code
 
 
 def test_a_file_on_this_disk_is_handed_out_itself(storage: Storage, put: Put, tmp_path: Path) -> None:
@@ -62,7 +50,7 @@ def test_a_members_name_leads_nowhere(storage: Storage, put: Put, tmp_path: Path
         assert found.read_bytes() == b"member"
     nameless = replace(document, etag="", uri=f"{archive}!/{inside}x.png")
     Path(os.path.normpath(nameless.uri)).write_bytes(b"lure")
-    assert code(storage, nameless, tmp_path) == "FETCH_NOT_FOUND"
+    assert failing(storage, nameless, tmp_path).code.code == "FETCH_NOT_FOUND"
 
 
 def test_what_no_document_is_at_fault_for_ends_the_run(
@@ -110,15 +98,15 @@ def test_not_found(storage: Storage, put: Put, tmp_path: Path) -> None:
     put("a.png")
     (tmp_path / "dir.png").mkdir()
     for uri in (f"{tmp_path}/b.png", f"{tmp_path}/a.png/b.png", f"{tmp_path}/dir.png", "memory://absent/a.png"):
-        assert code(storage, Document(uri, "e"), tmp_path) == "FETCH_NOT_FOUND"
+        assert failing(storage, Document(uri, "e"), tmp_path).code.code == "FETCH_NOT_FOUND"
 
 
 def test_too_large(storage: Storage, put_memory: PutMemory, put: Put, tmp_path: Path) -> None:
     limits = DocumentsConfig(max_bytes=10)
     put_memory("memory://fetch/large.png", b"x" * 11)
     for uri in (str(put("large.png", b"x" * 11)), "memory://fetch/large.png"):
-        assert code(storage, Document(uri, "e"), tmp_path, limits) == "FILE_TOO_LARGE"
-        assert code(storage, Document(uri, "e", size=11), tmp_path, limits) == "FILE_TOO_LARGE"
+        assert failing(storage, Document(uri, "e"), tmp_path, limits).code.code == "FILE_TOO_LARGE"
+        assert failing(storage, Document(uri, "e", size=11), tmp_path, limits).code.code == "FILE_TOO_LARGE"
     assert fetch(Document(str(put("small.png", b"x" * 10)), ""), storage, tmp_path, limits).path.name == "small.png"
 
 
@@ -142,12 +130,12 @@ def test_storage_errors(
 
     monkeypatch.setattr(storage, "fetch", fail)
     monkeypatch.setattr(storage, "read", fail)
-    assert [code(storage, d, tmp_path) for d in found] == [expected, expected]
+    assert [failing(storage, d, tmp_path).code.code for d in found] == [expected, expected]
 
 
 def test_members_have_a_time_limit(storage: Storage, put: Put, tmp_path: Path) -> None:
     (document,) = documents(InputConfig(uris=(str(put("a.zip", zip_bytes({"a": b"1" * 100}))),)), storage)
-    assert code(storage, document, tmp_path, DocumentsConfig(fetch_timeout=1e-9)) == "FETCH_TIMEOUT"
+    assert failing(storage, document, tmp_path, DocumentsConfig(fetch_timeout=1e-9)).code.code == "FETCH_TIMEOUT"
 
 
 def test_an_archive_that_is_readable_again_is_to_be_listed_again(storage: Storage, put: Put, tmp_path: Path) -> None:
@@ -155,9 +143,9 @@ def test_an_archive_that_is_readable_again_is_to_be_listed_again(storage: Storag
     (document,) = documents(InputConfig(uris=(str(path),)), storage)
     assert document.uri == str(path)
     put("a.zip", zip_bytes({"a": b"1"}))
-    assert code(storage, document, tmp_path) == "FETCH_FAILED"
-    assert code(storage, replace(document, uri=f"{path}!/a", etag=""), tmp_path) == "FETCH_FAILED"
-    assert code(storage, replace(document, uri=f"{path}!/b", etag=""), tmp_path) == "FETCH_NOT_FOUND"
+    assert failing(storage, document, tmp_path).code.code == "FETCH_FAILED"
+    assert failing(storage, replace(document, uri=f"{path}!/a", etag=""), tmp_path).code.code == "FETCH_FAILED"
+    assert failing(storage, replace(document, uri=f"{path}!/b", etag=""), tmp_path).code.code == "FETCH_NOT_FOUND"
 
 
 def test_a_file_that_was_replaced_after_it_was_listed(storage: Storage, put: Put, tmp_path: Path) -> None:
@@ -165,7 +153,7 @@ def test_a_file_that_was_replaced_after_it_was_listed(storage: Storage, put: Put
     (document,) = documents(InputConfig(uris=(str(path),)), storage)
     assert fetch(document, storage, tmp_path, LIMITS) == LocalFile(path, is_copy=False)
     put("a.png", b"newer")
-    assert code(storage, document, tmp_path) == "FETCH_CHANGED"
+    assert failing(storage, document, tmp_path).code.code == "FETCH_CHANGED"
 
 
 def test_threads(storage: Storage, put: Put, tmp_path: Path) -> None:
@@ -190,3 +178,17 @@ def test_threads(storage: Storage, put: Put, tmp_path: Path) -> None:
     for thread in threads:
         thread.join()
     assert wrong == []
+
+
+def test_an_original_that_was_replaced_while_it_was_read(storage: Storage, put: Put, tmp_path: Path) -> None:
+    path = put("a.png", b"old")
+    (document,) = documents(InputConfig(uris=(str(path),)), storage)
+    file = fetch(document, storage, tmp_path, LIMITS)
+    require_same(document, file, storage)
+    path.write_bytes(b"new, and longer")
+    with pytest.raises(DocumentError, match="was replaced") as caught:
+        require_same(document, file, storage)
+    assert caught.value.code.code == "FETCH_CHANGED"
+    require_same(document, LocalFile(path, is_copy=True), storage)
+    path.unlink()
+    require_same(document, file, storage)

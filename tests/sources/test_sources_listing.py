@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from servers import S3Server
-from sources_containers import zip_bytes
+from sources_containers import Put, PutMemory, zip_bytes
 
 from ocrbatch.config import DocumentsConfig, InputConfig, StorageConfig
 from ocrbatch.errors import UsageError
@@ -18,8 +17,6 @@ from ocrbatch.sources.listing import documents
 from ocrbatch.sources.manifest import read
 from ocrbatch.storage import Storage
 
-Put = Callable[..., Path]
-PutMemory = Callable[..., str]
 TREE = ["a.png", "b.pdf", ".hidden.png", "_under.png", "x/a.png", "x/y/a.png", "x/y/b.pdf", "z/notes.txt"]
 
 

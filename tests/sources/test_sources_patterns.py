@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import re
 from pathlib import Path
 
 import pytest
@@ -76,8 +77,18 @@ def test_rules(pattern: str, path: str, expected: bool) -> None:
     assert Filter.of([], [pattern]).drops(path) is expected
 
 
+def valid(pattern: str) -> bool:
+    """Whether it is a pattern at all: in `[b-a]` nothing lies between the two."""
+    try:
+        compile_glob(pattern)
+    except UsageError:
+        return False
+    return True
+
+
 names = st.text("ab.[]*?!-", min_size=1, max_size=6).filter(lambda n: n not in (".", ".."))
 paths = st.lists(names, min_size=1, max_size=4).map("/".join)
+patterns = names.filter(valid)
 
 
 @given(paths)
@@ -87,26 +98,25 @@ def test_no_rules_keep_everything(path: str) -> None:
     assert not Filter.of(["**"], ["**"]).keeps(path)
 
 
-@given(
-    paths,
-    st.lists(names.filter(lambda n: "[" not in n), max_size=3),
-    st.lists(names.filter(lambda n: "[" not in n), max_size=3),
-)
+@given(paths, st.lists(patterns, max_size=3), st.lists(patterns, max_size=3))
 def test_exclude_beats_include(path: str, include: list[str], exclude: list[str]) -> None:
     both = Filter.of(include, exclude).keeps(path)
     assert both == (Filter.of(include, []).keeps(path) and Filter.of([], exclude).keeps(path))
 
 
-@given(names.filter(lambda n: not set(n) & set("!")), names)
+@pytest.mark.parametrize("pattern", ["[b-a]", "x/[?-.].png", "[!b-a]"])
+def test_a_pattern_that_is_none_is_an_error_that_names_it(pattern: str) -> None:
+    with pytest.raises(UsageError, match=re.escape(repr(pattern))) as caught:
+        Filter.of([pattern], [])
+    assert "[[]" in caught.value.remedy
+
+
+@given(
+    patterns.filter(lambda n: "**" not in n and "!" not in n),
+    names.filter(lambda n: "!" not in n),
+)
 def test_one_name_agrees_with_fnmatch(pattern: str, name: str) -> None:
     """Where there is no slash and no `**`, a glob means what Python's own means."""
-    if "**" in pattern or "!" in name:
-        return
-    try:
-        compile_glob(pattern)
-    except UsageError:  # [?-.]: nothing lies between the two
-        assert "-" in pattern
-        return
     assert glob(pattern, name) == fnmatch.fnmatchcase(name, pattern)
 
 

@@ -1,5 +1,7 @@
 """Folders for copies: gone with their process, however it ends."""
 
+import errno
+import fcntl
 import os
 import signal
 import subprocess
@@ -54,3 +56,28 @@ def test_folders_of_others_stay(temporary):
     (temporary / f"{PREFIX}notes").mkdir()
     Scratch().close()
     assert (temporary / f"{PREFIX}notes").exists()
+
+
+def test_a_folder_that_another_user_holds_is_passed_over(temporary, monkeypatch):
+    theirs = temporary / f"{PREFIX}theirs"
+    theirs.mkdir()
+    opened = os.open
+
+    def denied(path, *how):
+        if Path(path).parent == theirs:
+            raise PermissionError(13, "Permission denied", str(path))
+        return opened(path, *how)
+
+    monkeypatch.setattr(os, "open", denied)
+    assert Scratch().path != theirs
+    assert theirs.exists()
+
+
+def test_a_disk_without_locks_is_an_error_and_no_endless_loop(temporary, monkeypatch):
+    def unsupported(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", unsupported)
+    with pytest.raises(OSError, match="No locks"):
+        Scratch()
+    assert len(list(temporary.iterdir())) <= 1

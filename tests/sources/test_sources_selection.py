@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ocrbatch.documents.pages import parse_pages
 from ocrbatch.records import Document
 from ocrbatch.schema import MANIFEST
 from ocrbatch.sinks.ledger import FailureState, Ledger
@@ -236,3 +237,15 @@ def test_a_document_that_had_none_of_the_pages_is_read_once_some_are_wanted() ->
     state = Held({KEY: (3, set())}, {KEY: {None: Failed(1, False, "PAGES_EMPTY")}})
     assert decide(DOC, state, passing(3), lambda count: []).fate == "failed"
     assert decide(DOC, state, passing(3)).work == Work(DOC, (), 2)
+
+
+def test_a_pdf_of_one_page_that_is_not_selected_stays_failed_until_it_is() -> None:
+    """An image of one page is read whatever is selected, so such a page counts as expected; a PDF's is not."""
+    state = Held({KEY: (1, set())}, {KEY: {None: Failed(1, False, "PAGES_EMPTY")}})
+    for pages in ("2-", "3,5-7"):
+        assert decide(DOC, state, passing(3), parse_pages(pages).expected) == Decision("failed", stays=1)
+    for pages in ("", "1-", "1,7"):
+        assert decide(DOC, state, passing(3), parse_pages(pages).expected).work == Work(DOC, (), 2)
+    assert decide(DOC, Held({KEY: (1, set())}), passing(3), parse_pages("2-").expected).fate == "left"
+    image = Held({KEY: (1, set())}, {KEY: {0: Failed(1, True)}})
+    assert decide(DOC, image, passing(3), parse_pages("2-").expected).work == Work(DOC, (), 2)

@@ -66,10 +66,8 @@ class Doubles(PageStage):
 
 
 def rows(*numbers, failed=()):
-    columns = {name: [None] * len(numbers) for name in ROW.names}
-    columns["uri"] = [f"{n}.png" for n in numbers]
-    columns["outcome"] = [FAILURE if n in failed else PAGE for n in numbers]
-    table = pa.table([pa.array(columns[f.name], f.type) for f in ROW], schema=ROW)
+    named = [{"uri": f"{n}.png", "outcome": FAILURE if n in failed else PAGE} for n in numbers]
+    table = pa.Table.from_pylist(named, schema=ROW)
     return table.append_column("number", pa.array(numbers))
 
 

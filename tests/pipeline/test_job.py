@@ -1,0 +1,52 @@
+"""A run that is stopped before it has read anything: what is left of it, and what is said of it."""
+
+import time
+from types import SimpleNamespace
+
+import pytest
+
+from ocrbatch.cli.main import main
+from ocrbatch.config import load
+from ocrbatch.errors import InterruptedRunError, StoppedEarlyError
+from ocrbatch.pipeline import job as jobs
+from ocrbatch.pipeline.resources import Cluster
+from ocrbatch.records import Document
+from ocrbatch.report.summary import RunReport
+from ocrbatch.sinks.commit import Committer
+from ocrbatch.sources.selection import Work
+from ocrbatch.storage import Storage
+
+
+def interrupted():
+    yield Work(Document("/in/c.pdf", "e"))
+    raise InterruptedRunError("SIGINT", 2)
+
+
+def stopped(output, run, work):
+    """A run of which reading, or else listing, ends early."""
+    config, storage = load("", [f"output.uri={output}", "engine.device=cpu"]), Storage()
+    identity = SimpleNamespace(config=config, fingerprint="f", engine="fake", models=["m"], why="")
+    with Committer.open(storage, config.output, run) as committer:
+        job = jobs.Job(identity, storage, committer, RunReport(run, str(output)), print, range, time.monotonic())
+        with pytest.raises((InterruptedRunError, StoppedEarlyError)) as caught:
+            job.read(work, SimpleNamespace(extra=[]), Cluster(2, 0, 1, False))
+        job.stop(caught.value)
+
+
+@pytest.mark.parametrize("listed", [[], [Work(Document("/in/a.pdf", "e")), Work(Document("/in/b.pdf", "e"))]])
+def test_what_is_unread_stays_unfinished_when_a_later_run_is_stopped_while_it_lists(
+    listed, tmp_path, capsys, monkeypatch
+):
+    def fail(*_, **__):
+        raise StoppedEarlyError("no worker")
+
+    monkeypatch.setattr(jobs, "build", fail)
+    if listed:
+        stopped(tmp_path, "20260101T000000-a", listed)
+        assert main(["verify", str(tmp_path)]) == 5
+        assert "/in/b.pdf" in capsys.readouterr().out
+    stopped(tmp_path, "20260102T000000-b", interrupted())
+    assert main(["verify", str(tmp_path)]) == 5
+    said = capsys.readouterr().out
+    assert "exactly once" not in said
+    assert ("/in/b.pdf" in said) == bool(listed)
