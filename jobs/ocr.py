@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 
-from ocrbatch.cli.main import main
+from ocrbatch.cli.main import program
 
 if __name__ == "__main__":
-    sys.exit(main(["run", *sys.argv[1:]]))
+    program(["run", *sys.argv[1:]])

@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 import importlib
 import logging
+import os
 import sys
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, NoReturn
 
 from ocrbatch import __version__
 from ocrbatch.cli.streams import lasting
@@ -29,6 +30,15 @@ EXIT_CODES: Final = """exit codes:
   0  all done                            4  the output is locked or inconsistent
   2  bad usage or config                 5  stopped early; the same command resumes
   3  done, some pages failed           130, 143  interrupted; the same command resumes"""
+
+
+def program(argv: Sequence[str] | None = None) -> NoReturn:
+    """`main` as a process, which ends with its exit code at once.
+
+    Python's own way out waits for native libraries' threads and unloads them; on a loaded machine that ended some
+    commands, whose work was done, by an abort.
+    """
+    os._exit(main(argv))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -73,4 +83,4 @@ def _execute(words: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    program()

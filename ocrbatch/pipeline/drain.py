@@ -16,12 +16,12 @@ POLL_SECONDS: Final = 0.25
 """Longest wait for a result before the caller gets to look at its clocks."""
 
 
-def drained(dataset: Dataset) -> Generator[Written | None]:
+def drained(dataset: Dataset, *, stops: bool) -> Generator[Written | None]:
     """Results of the write tasks, None where none came for a moment.
 
     A thread of its own takes them from Ray, because those still in Ray's queue when a later task fails are lost.
-    Raises the error that ended the job, after all results before it. When it is closed, Ray ends the job with the next
-    result.
+    Raises the error that ended the job, after all results before it. stops: once this is closed, Ray Data ends the job
+    with the next result. Not for a Ray that is itself ended then: the two at once end the process.
     """
     results: queue.SimpleQueue[Written | BaseException | None] = queue.SimpleQueue()
     closed = threading.Event()
@@ -31,7 +31,7 @@ def drained(dataset: Dataset) -> Generator[Written | None]:
             for table in dataset.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
                 for written in Written.decode(table):
                     results.put(written)
-                if closed.is_set():
+                if stops and closed.is_set():
                     break
         except BaseException as error:  # noqa: BLE001  # handed over, and raised in the main thread
             results.put(error)

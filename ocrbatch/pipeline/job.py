@@ -77,7 +77,7 @@ class Job:
         self.progress = Progress(self.report.documents_read)
         self._lap("start")
         for number in range(1, PASSES + 1):
-            self._pass(pools, left, alone=number == PASSES)
+            self._pass(cluster, pools, left, alone=number == PASSES)
             self._adopt()
             again = lost(worklist.read(left, self.storage), self.committer.ledger, self.expected)
             if number == PASSES:
@@ -126,11 +126,11 @@ class Job:
         group_rows = 1 if alone else worklist.GROUP_ROWS
         return list(worklist.write(work, self.extra, self.storage, folder, pools.decoders.workers, group_rows))
 
-    def _pass(self, pools: Pools, files: Sequence[ManifestFile], *, alone: bool) -> None:
+    def _pass(self, cluster: Cluster, pools: Pools, files: Sequence[ManifestFile], *, alone: bool) -> None:
         if not files:
             return
         dataset = build(self.identity, pools, files, self._writer(), alone=alone)
-        with contextlib.closing(drained(dataset)) as results:
+        with contextlib.closing(drained(dataset, stops=cluster.lives_on)) as results:
             for written in results:
                 if written is not None:
                     self._take(written)

@@ -24,12 +24,16 @@ GPU_WORKERS_PER_POOL: Final = 2  # of a GPU, so that one fills its next batch wh
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """What Ray offers in all, over nodes that are taken to be alike. elsewhere: some of it is on other machines."""
+    """What Ray offers in all, over nodes that are taken to be alike.
+
+    elsewhere: some of it is on other machines. lives_on: the process was in it before the run, and stays in it.
+    """
 
     cpus: float
     gpus: float = 0.0
     nodes: int = 1
     elsewhere: bool = False
+    lives_on: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from typing import Any, Final
 from uuid import uuid4
 
@@ -51,7 +52,7 @@ def session(config: PipelineConfig, run_id: str) -> Iterator[Cluster]:
         catch()  # Ray has taken the signals
     try:
         _configure()
-        yield _cluster()
+        yield replace(_cluster(), lives_on=joined)
     finally:
         if joined:
             end_workers(run_id)

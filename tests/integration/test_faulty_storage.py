@@ -68,6 +68,7 @@ def test_a_storage_that_fails_now_and_then_changes_nothing(
     assert not (output / "failures").exists()
 
 
+@pytest.mark.slow  # a minute: `make faults`
 def test_credentials_that_expire_end_the_run_and_lose_nothing(
     command: Callable[..., Command],
     clean: list[dict],
@@ -93,6 +94,7 @@ def test_credentials_that_expire_end_the_run_and_lose_nothing(
     assert not (output / "failures").exists(), "no document was at fault"
 
 
+@pytest.mark.slow
 def test_a_full_disk_ends_the_run_and_loses_nothing(
     small_disk: Path, command: Callable[..., Command], clean: list[dict], pages: Path
 ) -> None:  # the disk first: it can't be unmounted before the command has ended
