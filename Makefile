@@ -41,7 +41,7 @@ crash: ## Kill and stop a small run before and after each of its storage calls (
 opening: ## Time the opening of a log of 100,000 records
 	$(PY) tests/benchmarks/opening.py
 
-faults: ## Prove that storage that fails, fills up or expires loses nothing (5 minutes)
+faults: ## Prove that storage that fails, fills up or expires loses nothing (3 minutes)
 	$(PY) -m pytest -m 'slow or not slow' tests/integration/test_faulty_storage.py
 
 bench: ## Race PaddleOCR 3.7 over a folder of images (IMAGES=..., ROUNDS=3); makes PaddleOCR's environment in build/race

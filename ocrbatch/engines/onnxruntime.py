@@ -51,7 +51,7 @@ class OnnxRuntimeEngine(Engine):
         settings.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
         settings.log_severity_level = 3
         settings.use_deterministic_compute = True
-        # A plan for each shape: pages of ever new sizes took 430 MiB with them, 320 without, and 96 ms, not 110.
+        # A plan for each shape: over 80 page sizes a detector grew by 245 MiB with them, by 117 without, as fast.
         settings.enable_mem_pattern = weights.head == "ctc"
         settings.add_session_config_entry(
             "session.intra_op.allow_spinning", "0"

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, TypeVar
+from typing import IO, TypeVar
 
 from ocrbatch.config import StorageConfig
 from ocrbatch.errors import (
@@ -41,9 +41,6 @@ from ocrbatch.storage.uris import (
     scheme,
 )
 from ocrbatch.storage.uris import S3 as S3_SCHEMES
-
-if TYPE_CHECKING:
-    pass
 
 T = TypeVar("T")
 
