@@ -504,6 +504,29 @@ def test_an_unknown_scheme_and_a_missing_package_are_told() -> None:
     assert "gcsfs" in caught.value.remedy
 
 
+@pytest.mark.parametrize(("refusals", "passes"), [(1, True), (9, False)])
+def test_a_server_that_refuses_the_first_connection_is_asked_again(
+    monkeypatch: pytest.MonkeyPatch, refusals: int, passes: bool
+) -> None:
+    fsspec.filesystem("memory").pipe("/refusing/a.png", b"body")
+    real, asked = fsspec.filesystem, []
+
+    def refusing(name: str, **options: object) -> object:
+        asked.append(name)
+        if len(asked) <= refusals:
+            raise ConnectionRefusedError(111, "Connection refused")
+        return real(name, **options)
+
+    monkeypatch.setattr(fsspec, "filesystem", refusing)
+    storage = Storage(StorageConfig(retries=1))
+    if passes:
+        assert storage.read("memory://refusing/a.png") == b"body"
+    else:
+        with pytest.raises(StorageError, match="did not answer"):  # exit 5 and not 2: the same command may do it later
+            storage.read("memory://refusing/a.png")
+    assert asked == ["memory", "memory"]
+
+
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # fsspec's FTP closes what it never had
 @pytest.mark.parametrize("uri", ["ftp://h/x", "github://a/b", "dir://x", "zip://x/y", "hdfs:///x"])
 def test_a_scheme_that_needs_more_than_a_uri_is_one_line(uri: str) -> None:

@@ -21,7 +21,7 @@ from ocrbatch.config import StorageConfig
 from ocrbatch.errors import UsageError
 from ocrbatch.storage import web
 from ocrbatch.storage.backend import Opened, Retry
-from ocrbatch.storage.faults import scrub, secrets_within
+from ocrbatch.storage.faults import is_transient, scrub, secrets_within
 from ocrbatch.storage.uris import HTTP, Entry, scheme
 
 CHUNK: Final = 1 << 20
@@ -47,11 +47,13 @@ class Foreign:
         except ImportError:
             advice = known_implementations.get(name, {}).get("err", "Install the package of this scheme.")
             raise UsageError(f"{name}:// needs a package that is not installed", str(advice)) from None
-        except Exception as error:  # noqa: BLE001 - thirty packages, and whatever their constructors raise
+        except Exception as error:
             if "Protocol not known" in str(error):
                 remedy = "Give a path, s3://, https://, or another scheme of fsspec."
                 raise UsageError(f"{name}:// is no known scheme", remedy) from None
-            # ftp:// lacks a host, github:// an owner, hdfs:// Java; a server may refuse the first connection.
+            if is_transient(error):  # some connect at once
+                raise
+            # ftp:// lacks a host, github:// an owner, hdfs:// Java.
             cause = scrub(str(error).partition("\n")[0], secrets_within(config.options))
             remedy = "Set the options of fsspec's file system of this scheme under input.storage.options."
             raise UsageError(f"{name}:// can't be opened: {type(error).__name__}: {cause}", remedy) from None

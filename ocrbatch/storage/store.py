@@ -262,8 +262,16 @@ class Storage:
                 self._opened, self._process = {}, os.getpid()
             kind = "s3" if name in S3_SCHEMES else name
             if kind not in self._opened:
-                self._opened[kind] = _open(kind, self.config)
+                self._opened[kind] = self._connected(kind, uri)
             return self._opened[kind]
+
+    def _connected(self, kind: str, uri: str) -> Backend:
+        try:
+            return with_retries(lambda: _open(kind, self.config), self.config.retries)
+        except Exception as error:
+            if isinstance(error, OcrBatchError):
+                raise
+            raise self._translated(error, uri, "reach") from None
 
     def _retries(self, uri: str) -> int:
         return 0 if scheme(uri) in LOCAL else self.config.retries  # a disk's error is not cured by repetition
