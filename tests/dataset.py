@@ -27,9 +27,9 @@ def rows(output: Path, kind: str = "pages") -> list[dict]:
     return sorted(found, key=lambda row: (row["uri"], -1 if row["page_index"] is None else row["page_index"]))
 
 
-def content(found: list[dict], but: tuple[str, ...] = ()) -> list[dict]:
-    """What must be equal between runs: all but uri's folder, etag, times, the run's id, and what else is named."""
-    left_out = {"etag", "document_mtime", "run_id", *but}
+def content(found: list[dict]) -> list[dict]:
+    """What must be equal between runs: all but uri's folder, etag, times and the run's id."""
+    left_out = {"etag", "document_mtime", "run_id"}
     picked = [
         {name: value for name, value in row.items() if name not in left_out}
         | {"uri": row["uri"].replace("!", "/").rsplit("/", 1)[-1]}

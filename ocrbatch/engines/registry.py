@@ -74,6 +74,7 @@ RUNTIMES: Final[dict[str, Runtime]] = {
         formats=FORMATS,
         precisions={"cpu": ("fp32", "bf16", "fp16")},
         distributions=("numpy",),
+        neutral=frozenset({"seconds", "marker", "fault"}),  # a page is read as ever, or not at all
     ),
 }
 # In the order in which `auto` takes them: the first of its device's list that is installed.

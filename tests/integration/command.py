@@ -12,7 +12,6 @@ PAGES = 24
 FAKE = ["engine.name=fake", "pipeline.layout=fused", "pipeline.decoders=1", "pipeline.readers=1"]
 FAKE += ["pipeline.page_batch=2", "output.commit_seconds=0.2"]
 SLOW = [*FAKE, "engine.options={seconds: 0.2}"]  # a page has two rows, so a task takes 2.4 s
-ENGINE = ("fingerprint",)  # it knows the engine's options, and nothing else in a row does
 
 
 class Command(subprocess.Popen[bytes]):

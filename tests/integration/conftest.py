@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
-from command import ENGINE, FAKE, PAGES, SLOW, Command
+from command import FAKE, PAGES, SLOW, Command
 from dataset import bar_pages, content, job, rows
 
 
@@ -22,7 +22,7 @@ def clean(pages: Path, tmp_path_factory: pytest.TempPathFactory, local_ray: None
     """What an undisturbed run gives."""
     output = tmp_path_factory.mktemp("clean")
     assert job(output, f"input.uris=[{pages}]", *FAKE).exit_code == 0
-    found = content(rows(output), but=ENGINE)
+    found = content(rows(output))
     assert len(found) == PAGES
     return found
 

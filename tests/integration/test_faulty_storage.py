@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from command import ENGINE, FAKE, PAGES, SLOW, Command, commits, log
+from command import FAKE, PAGES, SLOW, Command, commits, log
 from dataset import content, job, rows
 from servers import FaultProxy, Noise, SeaweedServer
 from waiting import until
@@ -64,7 +64,7 @@ def test_a_storage_that_fails_now_and_then_changes_nothing(
     assert job(f"s3://{bucket}/out", f"input.uris=[s3://{bucket}/in]", *FAKE, *reach).exit_code == 0
     assert all(proxy.noise.struck.values()), proxy.noise.struck
     output = downloaded(seaweed, bucket, tmp_path)
-    assert content(rows(output), but=ENGINE) == clean
+    assert content(rows(output)) == clean
     assert not (output / "failures").exists()
 
 
@@ -90,7 +90,7 @@ def test_credentials_that_expire_end_the_run_and_lose_nothing(
     assert (report.exit_code, report.open_failures) == (0, 0)
     assert report.pages < PAGES, "what was committed is not read again"
     output = downloaded(seaweed, bucket, tmp_path)
-    assert content(rows(output), but=ENGINE) == clean
+    assert content(rows(output)) == clean
     assert not (output / "failures").exists(), "no document was at fault"
 
 
@@ -112,5 +112,5 @@ def test_a_full_disk_ends_the_run_and_loses_nothing(
     report = job(output, f"input.uris=[{pages}]", *FAKE)
     assert report.exit_code == 0
     assert report.pages < PAGES, "what was committed is not read again"
-    assert content(rows(output), but=ENGINE) == clean
+    assert content(rows(output)) == clean
     assert main(["verify", str(output)]) == 0

@@ -4,7 +4,7 @@ import os
 import signal
 
 import pytest
-from command import ENGINE, FAKE, commits, log
+from command import FAKE, commits, log
 from dataset import content, job, rows
 from waiting import until
 
@@ -26,7 +26,7 @@ def finish(pages, output, clean):
     report = job(output, f"input.uris=[{pages}]", *FAKE)
     assert report.exit_code == 0
     assert 0 < report.pages < len(clean), "what was committed is not read again"
-    assert content(rows(output), but=ENGINE) == clean
+    assert content(rows(output)) == clean
     assert main(["verify", str(output)]) == 0
 
 
