@@ -17,7 +17,7 @@ import aiohttp
 import botocore.exceptions
 import fsspec
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
@@ -151,7 +151,9 @@ def test_a_glob_without_folders_is_fnmatch(pattern: str, name: str) -> None:
     assert bool(glob_regex(pattern).match(name)) == fnmatchcase(name, pattern)
 
 
-@given(pattern=GLOB_ALPHABET, name=st.text(alphabet="ab/.", max_size=8))
+@given(pattern=GLOB_ALPHABET, name=st.text(alphabet="ab/.[]", max_size=8))
+@example(pattern="[/a]", name="[/a]/b")  # no set
+@example(pattern="[!/]*]/a", name="[!/b]/a/b")
 def test_the_pruned_walk_misses_nothing(pattern: str, name: str) -> None:
     """Every folder above a match is a folder that the walk visits, below the last whole folder before the magic."""
     try:

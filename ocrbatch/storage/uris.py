@@ -124,7 +124,8 @@ def before_magic(text: str) -> str:
 def glob_regex(pattern: str, *, whole_folders: bool = False) -> re.Pattern[str]:
     """Compile a glob over a `/`-separated path.
 
-    `*` and `?` stay inside one name, `**` crosses folders (`a/**/b` also matches `a/b`), `[a-z]` and `[!a-z]` are sets.
+    `*` and `?` stay inside one name, `**` crosses folders (`a/**/b` also matches `a/b`), `[a-z]` and `[!a-z]` are sets,
+    none of them across a slash: such a bracket stands for itself, as in POSIX's fnmatch for paths.
     whole_folders: what lies below a matching folder matches too, as when a shell expands the pattern.
     """
     return re.compile(f"(?s:{_translated(pattern)}{'(?:/.*)?' if whole_folders else ''})\\Z")
@@ -141,6 +142,12 @@ def glob_folders(pattern: str) -> re.Pattern[str]:
     return re.compile(f"(?s:{regex if deepest else '.*'})\\Z")
 
 
+def _set_end(pattern: str, start: int) -> int:
+    """Where the set that may begin here ends, -1 where none does."""
+    end = pattern.find("]", start + (3 if pattern.startswith("[!", start) else 2))
+    return -1 if "/" in pattern[start:end] else end
+
+
 def _translated(pattern: str) -> str:
     out, i = [], 0
     while i < len(pattern):
@@ -154,7 +161,7 @@ def _translated(pattern: str) -> str:
         elif char in "*?":
             out.append("[^/]*" if char == "*" else "[^/]")
             i += 1
-        elif char == "[" and (end := pattern.find("]", i + (3 if pattern.startswith("[!", i) else 2))) > 0:
+        elif char == "[" and (end := _set_end(pattern, i)) > 0:
             members = re.sub(r"([\\\[\]^&~|])", r"\\\1", pattern[i + 1 : end])
             out.append(f"(?!/)[{'^' + members[1:] if members.startswith('!') else members}]")
             i = end + 1
