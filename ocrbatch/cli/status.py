@@ -58,9 +58,8 @@ def execute(arguments: argparse.Namespace) -> int:
         if tried:
             print(f"    tried {_range(tried)}: a run tries again what was tried less often than pipeline.attempts")
     if failures:
-        print(
-            f"Next         mended: `ocrbatch retry {config.output.uri}`, with --only CODE, --set KEY=VALUE as it fits"
-        )
+        print("Next         replaced a file: run again, which reads changed files anew; mended something else:")
+        print(f"             `ocrbatch retry {config.output.uri}`, with --only CODE, --set KEY=VALUE as it fits")
     return 3 if failures else 0
 
 

@@ -6,6 +6,7 @@ are.
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from typing import Final, TextIO
 
 LINE_SECONDS: Final = 10.0  # between lines where there is no terminal
 LIVE_SECONDS: Final = 0.5  # between redraws of the line on one
+FEW_COLUMNS: Final = 80  # where a terminal does not say how many it has
 
 
 class Progress:
@@ -61,13 +63,13 @@ class Progress:
         done, planned = self.pages + self.failures, self.planned
         growing = self.met < self.documents
         parts = [f"{self.pages} of {planned}{'+' if growing else ''} pages"]
-        if growing:
-            parts.append(f"{self.met} of {self.documents} documents opened (PDF pages are counted as they are met)")
         rate = self.rate()
         parts.append(f"{rate:.1f} pages/s" if self.pages else "workers and models are starting")
         if self.pages and done < planned:
             parts.append(f"ETA {duration((planned - done) / rate)}")
         parts.append(f"{self.failures} failed")
+        if growing:  # last, as a narrow terminal shows the beginning only
+            parts.append(f"{self.met} of {self.documents} documents opened (PDF pages are counted as they are met)")
         return " · ".join(parts)
 
     def show(self, *, force: bool = False) -> None:
@@ -76,8 +78,16 @@ class Progress:
         if not force and now - self._shown < (LIVE_SECONDS if self._live else LINE_SECONDS):
             return
         self._shown = now
-        self._stream.write(f"\r\x1b[2K{self.line()}" if self._live else f"{self.line()}\n")
+        self._stream.write(f"\r\x1b[2K{self.line()[: self._columns()]}" if self._live else f"{self.line()}\n")
         self._stream.flush()
+
+    def _columns(self) -> int:
+        """What fits into a line: a longer one wraps, and only its last row would be drawn over."""
+        try:
+            columns = os.get_terminal_size(self._stream.fileno()).columns
+        except OSError:
+            return FEW_COLUMNS
+        return max(1, columns or FEW_COLUMNS) - 1  # some terminals wrap at their last one already
 
     def end(self) -> None:
         """Leaves the last line standing."""

@@ -98,6 +98,9 @@ class RunReport:
         return "\n".join(lines + [f"{name:<{LABEL}}{value}" for name, value in self._next()])
 
     def _done(self) -> Iterator[tuple[str, str]]:
+        if self.outcome == "nothing_left" and not self.documents_listed:
+            yield "Nothing found", "no document in the inputs; nothing was written"
+            return
         if self.outcome == "nothing_left":
             yield "Nothing left", f"{self.documents_listed} documents listed, nothing to read; nothing was written"
             return
@@ -136,7 +139,7 @@ class RunReport:
         if self.open_failures > self.retryable:
             yield "Next", "what no run tries again: mend or replace the files (a changed one is read anew), or"
             yield "", f"`ocrbatch retry {self.output}`, with --set KEY=VALUE where a setting is the cure"
-        if self.pages or self.outcome == "nothing_left":
+        if self.pages or (self.outcome == "nothing_left" and self.documents_listed):
             pages = f"{self.output}/pages"
             yield "Dataset", pages
             yield "Query it", f"python -c {shlex.quote(QUERY.format(json.dumps(pages, ensure_ascii=False)))}"

@@ -1,6 +1,11 @@
 """The progress line."""
 
 import io
+import os
+import pty
+import struct
+import termios
+from fcntl import ioctl
 
 from ocrbatch.report.progress import LINE_SECONDS, Progress, duration
 
@@ -45,3 +50,16 @@ def test_one_line_every_ten_seconds_without_a_terminal():
 
 def test_durations():
     assert [duration(s) for s in (0, 59.4, 61, 3725)] == ["0s", "59s", "1m01s", "1h02m"]
+
+
+def test_a_line_fits_into_the_terminal():
+    leader, follower = pty.openpty()
+    ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    with os.fdopen(follower, "w", encoding="utf8") as terminal:
+        progress = Progress(7, terminal, Clock())
+        assert len(progress.line()) > 80
+        progress.show(force=True)
+        shown = os.read(leader, 4096).decode().removeprefix("\r\x1b[2K")
+    os.close(leader)
+    assert shown == progress.line()[:79]
+    assert shown.startswith("0 of 7+ pages · workers and models are starting · 0 failed")

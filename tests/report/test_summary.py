@@ -107,3 +107,9 @@ def test_the_printed_query_runs_whatever_the_output_is_called(name, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert "found.png" in done.stdout
+
+
+def test_inputs_without_a_document_are_told_and_no_dataset_is_named():
+    text = str(RunReport("r", "/out", outcome="nothing_left"))
+    assert "no document in the inputs" in text
+    assert "/out/pages" not in text
