@@ -112,7 +112,7 @@ class OutputConfig(Section):
 
     uri: Annotated[str, AfterValidator(_without_last_slash)] = ""
     """Folder or s3:// prefix of the dataset."""
-    target_file_mb: int = Field(default=128, ge=1)
+    target_file_mb: float = Field(default=128, gt=0, allow_inf_nan=False)
     """Size at which a part is published, in MiB."""
     compression_level: int = Field(default=3, ge=1, le=22)
     """zstd level."""
@@ -246,7 +246,11 @@ class PipelineConfig(Section):
     gpus_per_worker: float | None = Field(default=None, ge=0)
     """Share of a GPU for each detection or recognition worker."""
     object_store_mb: int | None = Field(default=None, ge=80)
-    """Memory of Ray's object store when Ray is started here, in MiB."""
+    """Memory of Ray's object store when Ray is started here, in MiB. In a cluster that is joined: how much of all its
+    object stores the run may fill; Ray's own bound is half of them."""
+    worker_memory_mb: int | None = Field(default=None, ge=128)
+    """Memory that a worker may hold, in MiB; one that holds more is ended, and its pages are read again. Unset: Ray's
+    own bound, 95 % of a node's memory in all."""
     attempts: int = Field(default=3, ge=1)
     """How often a page that failed for a passing reason is tried, over all runs."""
     max_error_rate: float = Field(default=1.0, gt=0)

@@ -272,8 +272,10 @@ FAILURE_CODES: Final[dict[str, FailureCode]] = {
             "WORKER_CRASHED",
             "pipeline",
             True,
-            "Each worker that came to this page died, or took longer than engine.timeout, or its result was lost.",
-            "Run again; if it stays, look at the workers' memory and at this page, or raise engine.timeout.",
+            "Each worker that came to this page died, took longer than engine.timeout or more than "
+            "pipeline.worker_memory_mb, or its result was lost.",
+            "Run again; if it stays, look at the page and at the workers' memory, or raise engine.timeout or "
+            "pipeline.worker_memory_mb.",
         ),
     )
 }

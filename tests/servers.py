@@ -269,6 +269,10 @@ class FaultProxy:
 
             def log_message(self, *_: object) -> None: ...
 
+            def handle(self) -> None:
+                with suppress(ConnectionError):  # the client was killed
+                    super().handle()
+
             def pass_on(self) -> None:
                 body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
                 if proxy.expired:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 from collections.abc import Callable
 
@@ -31,7 +32,8 @@ def execute(arguments: argparse.Namespace) -> int:
 def finish(work: Callable[[Callable[[str], None]], RunReport], as_json: bool) -> int:
     """Does the work, which takes a function for its lines, prints its summary and gives its exit code."""
     try:
-        report = work(lambda line: print(line, file=sys.stderr))
+        with contextlib.redirect_stdout(sys.stderr):  # where Ray tells what befell its workers
+            report = work(lambda line: print(line, file=sys.stderr))
     except OcrBatchError as error:
         if as_json and isinstance(error.report, RunReport):
             print(error.report.to_json())

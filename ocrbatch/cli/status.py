@@ -24,12 +24,15 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(arguments: argparse.Namespace) -> int:
-    """Reads the log alone, which is quick whatever the dataset's size; exit code 3 where failures are open."""
+    """Reads the log and the last run's report, quick whatever the dataset's size; exit code 3: open failures."""
     config = output_config(arguments)
+    from ocrbatch.pipeline.worklist import last_outcome
     from ocrbatch.sinks.commit import existing_ledger
     from ocrbatch.storage import Storage
 
-    ledger = existing_ledger(Storage(config.output.storage), config.output.uri)
+    storage = Storage(config.output.storage)
+    ledger = existing_ledger(storage, config.output.uri)
+    run, outcome = last_outcome(storage, config.output.uri)
     failures = [(uri, index, state) for uri, _, index, state in ledger.open_failures()]
     codes = Counter((state.code, state.stage) for _, _, state in failures)
     if arguments.json:
@@ -39,6 +42,7 @@ def execute(arguments: argparse.Namespace) -> int:
                 "pages": ledger.page_total,
                 "parts": ledger.page_parts,
                 "unpublished": not ledger.settled,
+                "last_run": {"run_id": run, "outcome": outcome or None},
                 "open_failures": {code: n for (code, _), n in codes.items()},
             }
         )
@@ -46,6 +50,8 @@ def execute(arguments: argparse.Namespace) -> int:
     print(f"Pages        {ledger.page_total} in {ledger.page_parts} part{'' if ledger.page_parts == 1 else 's'}")
     if not ledger.settled:
         print("Unfinished   a run is at work, or was cut off: the next one publishes what it committed")
+    elif outcome in ("interrupted", "stopped"):
+        print(f"Last run     {run} was {outcome} before its end: the same command does what it left")
     print(f"Open         {len(failures)} failure{'' if len(failures) == 1 else 's'}")
     for (code, stage), count in codes.most_common():
         uri, index, _ = next(f for f in failures if f[2].code == code)

@@ -51,13 +51,15 @@ def execute(arguments: argparse.Namespace) -> int:
         print(f"Documents    {found.documents}")
         parts = f"{found.parts} part{'' if found.parts == 1 else 's'}"
         print(f"Pages        {found.pages} in {parts}, {found.staged} not published yet")
-        print(f"Open         {sum(found.failures.values())} failures")
+        failures = sum(found.failures.values())
+        print(f"Open         {failures} failure{'' if failures == 1 else 's'}")
         for note in found.notes:
             print(f"note: {note}")
         for problem in found.problems:
             print(f"PROBLEM: {problem}")
         if found.unfinished:
-            print(f"Unfinished   {found.missing} documents or pages that a run set out to read")
+            missing = f"{found.missing} documents or pages" if found.missing else "not all"
+            print(f"Unfinished   {missing} that a run set out to read")
             print("\n".join(f"  {line}" for line in found.unfinished))
             print("  -> run the same command again")
         if not found.ok:

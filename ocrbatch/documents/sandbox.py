@@ -33,6 +33,8 @@ from ocrbatch.records import Page
 
 START_TIMEOUT: Final = 60.0
 """Seconds for a child to start, on a machine that is busy."""
+STARTS: Final = 3
+"""How often a child is started that is killed before it is ready."""
 DOCUMENTS_PER_CHILD: Final = 500
 """A child is replaced after so many documents: what the decoders leak stays bounded, for 0.2 ms a document."""
 
@@ -218,8 +220,13 @@ class Sandbox:
         return self._process
 
     def _start(self) -> None:
-        if self._process is not None:
-            return
+        for left in reversed(range(STARTS)):
+            if self._process is not None:
+                return
+            self._try_to_start(last=not left)
+
+    def _try_to_start(self, *, last: bool) -> None:
+        """last: a child that is killed before it is ready, as a machine short of memory may do, is an error."""
         self._stderr = os.memfd_create("ocrbatch-decoder-stderr")
         arguments = (str(self._config.memory_mb), str(os.getpid()))
         command = self._command or (sys.executable, "-P", "-m", "ocrbatch.documents.child", *arguments)
@@ -239,10 +246,12 @@ class Sandbox:
                     fcntl.fcntl(stream.fileno(), fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
             self._receive_header(time.monotonic() + START_TIMEOUT)
         except (EOFError, OSError, ValueError) as error:  # TimeoutError is an OSError
-            last = self._complaint() or (error.strerror if isinstance(error, OSError) else "")
-            self._end()
+            said = self._complaint() or (error.strerror if isinstance(error, OSError) else "")
+            status, _ = self._end(grace=1.0 if isinstance(error, EOFError) else 0.0)
+            if status == -signal.SIGKILL and not last:
+                return
             raise UsageError(
-                f"the decoder's process does not start: {last or 'it says nothing'}",
+                f"the decoder's process does not start: {said or 'it says nothing'}",
                 "Check that this Python can import ocrbatch, PIL and pypdfium2, and that processes may be started.",
             ) from error
         except BaseException:

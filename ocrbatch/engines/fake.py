@@ -19,10 +19,12 @@ from ocrbatch.engines.base import Engine, EngineOptions, Outputs, Weights, check
 from ocrbatch.errors import UsageError
 from ocrbatch.records import Pixels
 
-FAULTS: Final = ("raise", "crash", "hang", "nan")
+FAULTS: Final = ("raise", "crash", "hang", "eat", "nan")
 OPTIONS: Final = {"seconds", "marker", "fault"}
 STEP: Final = 8  # a ctc model's columns a step
 HANG_SECONDS: Final = 86_400.0
+EATEN_BYTES: Final = 16 << 20  # at a time
+EATING_SECONDS: Final = 0.01  # between two times, so that whoever looks on can act
 
 
 class FakeEngine(Engine):
@@ -33,8 +35,8 @@ class FakeEngine(Engine):
     ctc: a blank at every other step, and classes drawn by a checksum of the row.
 
     options.extra: `seconds`, sleep for each row; `fault` (one of FAULTS), done when a row's first pixel, as B, G, R,
-    equals `marker`: raise RuntimeError, kill the process by SIGSEGV, sleep for a day, or give NaN (which becomes a
-    RuntimeError, as in every engine).
+    equals `marker`: raise RuntimeError, kill the process by SIGSEGV, sleep for a day, take memory without end, or give
+    NaN (which becomes a RuntimeError, as in every engine).
     """
 
     def __init__(self, weights: Weights, options: EngineOptions) -> None:
@@ -79,6 +81,11 @@ class FakeEngine(Engine):
                 os.kill(os.getpid(), signal.SIGSEGV)
             case "hang":
                 time.sleep(HANG_SECONDS)
+            case "eat":
+                held = []
+                while True:
+                    held.append(b"x" * EATEN_BYTES)
+                    time.sleep(EATING_SECONDS)
 
     def _read(self, row: Pixels) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
         steps = max(2, row.shape[1] // STEP)

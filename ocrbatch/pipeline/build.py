@@ -8,11 +8,9 @@ from typing import Any, Final
 
 import pyarrow as pa
 import ray
-from ray.data import ActorPoolStrategy, DataContext, Dataset, Datasource
-from ray.data.block import BlockMetadata
-from ray.data.datasource import ReadTask
+from ray.data import ActorPoolStrategy, DataContext, Dataset
 
-from ocrbatch.pipeline.resources import LIST_CPUS, WRITE_CPUS, Pool, Pools
+from ocrbatch.pipeline.resources import Pool, Pools
 from ocrbatch.pipeline.session import worker_options
 from ocrbatch.pipeline.worklist import ManifestFile
 from ocrbatch.stages.decode import PLACE, DecodeStage
@@ -20,7 +18,7 @@ from ocrbatch.stages.detect import DetectStage
 from ocrbatch.stages.identity import Identity
 from ocrbatch.stages.read import ReadStage
 from ocrbatch.stages.recognize import RecognizeStage
-from ocrbatch.stages.write import WriteStage
+from ocrbatch.stages.write import Imprint, WriteStage
 
 # A page that kills its worker is tried once more by Ray, then its block is given up; what is missing is read again
 # afterwards. Without restarts a dead actor would keep its place and the job would stall.
@@ -32,7 +30,7 @@ BLOCK_BYTES: Final = 32 << 20
 
 
 def build(
-    identity: Identity, pools: Pools, manifest: Sequence[ManifestFile], write: WriteStage, *, alone: bool = False
+    identity: Identity, pools: Pools, manifest: Sequence[ManifestFile], imprint: Imprint, *, alone: bool = False
 ) -> Dataset:
     """manifest -> decode -> (detect -> recognize | read) -> write: a lazy Dataset of write results (`write.RESULT`).
 
@@ -41,18 +39,19 @@ def build(
     config = identity.config
     DataContext.get_current().target_max_block_size = 1 if alone else BLOCK_BYTES
     page_batch = 1 if alone else config.pipeline.page_batch
-    source = ManifestSource(manifest)
-    pages = ray.data.read_datasource(source, override_num_blocks=max(1, source.blocks), num_cpus=LIST_CPUS).map_batches(
+    # Blocks that are there, and not a Datasource: its tasks would each start a process, which takes seconds.
+    places = [pa.table([[file.uri], [group]], schema=PLACE) for file in manifest for group in range(file.row_groups)]
+    pages = ray.data.from_blocks(places).map_batches(
         DecodeStage,
         fn_constructor_args=(config, identity.decoders),
         batch_size=None,
-        **_pool(pools.decoders, write.run_id, alone),
+        **_pool(pools.decoders, imprint.run_id, alone),
     )
 
     def models(rows: Dataset, stage: type, pool: Pool) -> Dataset:
         args = (config, identity.fingerprint, pool.threads)
         return rows.map_batches(
-            stage, fn_constructor_args=args, batch_size=page_batch, **_pool(pool, write.run_id, alone)
+            stage, fn_constructor_args=args, batch_size=page_batch, **_pool(pool, imprint.run_id, alone)
         )
 
     if pools.readers:
@@ -60,7 +59,13 @@ def build(
     else:
         assert pools.detectors and pools.recognizers, "the layout split has two pools"
         lines = models(models(pages, DetectStage, pools.detectors), RecognizeStage, pools.recognizers)
-    return lines.map_batches(write.__call__, batch_size=None, batch_format="pyarrow", num_cpus=WRITE_CPUS)
+    # Workers and not tasks: on a small machine Ray ends a task's process after a second without work.
+    return lines.map_batches(
+        WriteStage,
+        fn_constructor_args=(config, imprint),
+        batch_size=None,
+        **_pool(pools.writers, imprint.run_id, alone),
+    )
 
 
 def _pool(pool: Pool, run_id: str, alone: bool) -> dict[str, Any]:
@@ -75,38 +80,3 @@ def _pool(pool: Pool, run_id: str, alone: bool) -> dict[str, Any]:
         "ray_remote_args_fn": partial(worker_options, run_id),
         **CRASHES,
     }
-
-
-class ManifestSource(Datasource):  # type: ignore[misc]
-    """Names the row groups of a run's manifest, each a block of one row; decode workers read them.
-
-    Not `read_parquet`: its listing tasks each ask for a whole CPU, which a small machine whose pools run never has.
-    """
-
-    def __init__(self, files: Sequence[ManifestFile]) -> None:
-        super().__init__()
-        self._files = files
-
-    @property
-    def blocks(self) -> int:
-        """Row groups in all."""
-        return sum(file.row_groups for file in self._files)
-
-    def estimate_inmemory_data_size(self) -> int | None:
-        """Unknown: it doesn't matter beside the pages."""
-        return None
-
-    def get_read_tasks(
-        self, parallelism: int, per_task_row_limit: int | None = None, data_context: Any = None
-    ) -> list[ReadTask]:
-        """One task a row group, whatever parallelism Ray would like."""
-        metadata = BlockMetadata(num_rows=1, size_bytes=None, input_files=None, exec_stats=None)
-        return [
-            ReadTask(partial(_place, file.uri, group), metadata)
-            for file in self._files
-            for group in range(file.row_groups)
-        ]
-
-
-def _place(uri: str, group: int) -> list[pa.Table]:
-    return [pa.table([[uri], [group]], schema=PLACE)]

@@ -30,7 +30,7 @@ from ocrbatch.sinks.commit import Committer
 from ocrbatch.sources.selection import Tally, Work
 from ocrbatch.stages.base import ROW
 from ocrbatch.stages.identity import Identity
-from ocrbatch.stages.write import WriteStage, Written
+from ocrbatch.stages.write import Imprint, WriteStage, Written
 from ocrbatch.storage import Storage, join
 
 # After the first pass, what was lost with a worker is read again: once as it was, then with each page in a task of its
@@ -129,7 +129,7 @@ class Job:
     def _pass(self, cluster: Cluster, pools: Pools, files: Sequence[ManifestFile], *, alone: bool) -> None:
         if not files:
             return
-        dataset = build(self.identity, pools, files, self._writer(), alone=alone)
+        dataset = build(self.identity, pools, files, self._imprint, alone=alone)
         with contextlib.closing(drained(dataset, stops=cluster.lives_on)) as results:
             for written in results:
                 if written is not None:
@@ -140,11 +140,10 @@ class Job:
                 self.progress.show()
         self._commit()
 
-    def _writer(self) -> WriteStage:
+    @property
+    def _imprint(self) -> Imprint:
         report, today = self.report, datetime.now(UTC).date()
-        return WriteStage(
-            self.config, self.committer.epoch, report.run_id, report.fingerprint, tuple(report.models), today
-        )
+        return Imprint(self.committer.epoch, report.run_id, report.fingerprint, tuple(report.models), today)
 
     def _take(self, written: Written) -> None:
         self.pending.append(written)
@@ -200,7 +199,8 @@ class Job:
         ledger = self.committer.ledger
         rows = [row for work in works for row in lost_rows(work, ledger, self.expected)]
         if rows:
-            for written in Written.decode(self._writer()(pa.Table.from_pylist(rows, schema=ROW))):
+            write = WriteStage(self.config, self._imprint)
+            for written in Written.decode(write(pa.Table.from_pylist(rows, schema=ROW))):
                 self._take(written)
             self._commit()
 

@@ -1,7 +1,6 @@
 """How many workers of which kind a cluster gets. Pure.
 
-Invariant: the pools never claim all CPUs, because reading the manifest and writing parts need some: Ray Data hangs
-otherwise.
+Invariant: the pools fit into what there is, on each node: Ray waits for ever for a worker that fits nowhere.
 """
 
 from __future__ import annotations
@@ -13,9 +12,9 @@ from typing import Final, Literal
 from ocrbatch.config import PipelineConfig
 from ocrbatch.errors import UsageError
 
-# Logical CPUs of the short tasks that list the work and stage parts. Small, so that a 2-core machine has room for both.
-LIST_CPUS: Final = 0.05
+# A part takes some 20 ms of a CPU and then waits for the storage: on S3 a worker writes about ten a second.
 WRITE_CPUS: Final = 0.2
+CPUS_PER_WRITER: Final = 16
 # Decoding takes about a sixth of the time of reading a page on CPUs, and a worker's fetches wait on storage.
 DECODE_SHARE: Final = 6
 MAX_THREADS: Final = 4
@@ -52,12 +51,19 @@ class Pools:
 
     layout: Literal["split", "fused"]
     decoders: Pool
+    writers: Pool
     readers: Pool | None = None
     detectors: Pool | None = None
     recognizers: Pool | None = None
 
     def __str__(self) -> str:
-        named = {"decode": self.decoders, "read": self.readers, "detect": self.detectors, "recognize": self.recognizers}
+        named = {
+            "decode": self.decoders,
+            "read": self.readers,
+            "detect": self.detectors,
+            "recognize": self.recognizers,
+            "write": self.writers,
+        }
         each = [
             f"{pool.workers} {name} ({pool.cpus:g} CPU{f', {pool.gpus:g} GPU' if pool.gpus else ''} each)"
             for name, pool in named.items()
@@ -75,24 +81,27 @@ def size_pools(cluster: Cluster, config: PipelineConfig, device: str) -> Pools:
     """
     gpus = cluster.gpus if device == "gpu" else 0.0
     layout = config.layout if config.layout != "auto" else "split" if gpus else "fused"
-    usable = max(0.2, cluster.cpus / cluster.nodes - LIST_CPUS - WRITE_CPUS)  # of a node
+    of_a_node = cluster.cpus / cluster.nodes
+    writers = Pool(cluster.nodes * ceil(of_a_node / CPUS_PER_WRITER), cpus=WRITE_CPUS)
+    usable = max(0.2, of_a_node - writers.workers / cluster.nodes * writers.cpus)
     decoders = _decoders(cluster, config, usable)
     rest = max(0.1, cluster.nodes * usable - decoders.workers * decoders.cpus)
     if gpus:
         if layout == "fused":
-            pools = Pools("fused", decoders, readers=_gpu_pool(config.readers, 1, rest, gpus, config))
+            pools = Pools("fused", decoders, writers, readers=_gpu_pool(config.readers, 1, rest, gpus, config))
         else:
             detectors = _gpu_pool(config.detectors, 2, rest / 2, gpus, config)
             recognizers = _gpu_pool(config.recognizers, 2, rest / 2, gpus, config)
-            pools = Pools("split", decoders, detectors=detectors, recognizers=recognizers)
+            pools = Pools("split", decoders, writers, detectors=detectors, recognizers=recognizers)
         _check_gpus(pools, gpus)
         return pools
     if layout == "fused":
-        return Pools("fused", decoders, readers=_cpu_pool(config.readers, rest, cluster))
+        return Pools("fused", decoders, writers, readers=_cpu_pool(config.readers, rest, cluster))
     # Recognition takes about three quarters of the time of a page on CPUs.
     return Pools(
         "split",
         decoders,
+        writers,
         detectors=_cpu_pool(config.detectors, rest / 4, cluster),
         recognizers=_cpu_pool(config.recognizers, rest * 3 / 4, cluster),
     )

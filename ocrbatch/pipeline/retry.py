@@ -9,10 +9,12 @@ from typing import Any
 
 import pyarrow as pa
 
+from ocrbatch.config import JobConfig
 from ocrbatch.errors import FAILURE_CODES, UsageError
 from ocrbatch.pipeline import worklist
 from ocrbatch.records import Document
 from ocrbatch.sinks.commit import existing_ledger
+from ocrbatch.sources import listing, manifest
 from ocrbatch.sources.selection import OpenFailure
 from ocrbatch.storage import Storage
 
@@ -46,34 +48,35 @@ class Chosen:
 class FailedDocuments:
     """The documents with failures that are tried again: a source of a run, as `prepare.Inputs` is."""
 
-    storage: Storage
-    output: str
+    config: JobConfig
     chosen: Chosen
     extra: list[pa.Field] = field(default_factory=list)
 
     def documents(self) -> Generator[Document]:
-        """As they stood in the manifests of earlier runs, with their sizes, times and pass-through columns.
+        """As they stood in the manifests of earlier runs, with their pass-through columns; replaced ones as they are.
 
         Raises UsageError where the output is none, and where no failure fits.
         """
-        failures = existing_ledger(self.storage, self.output).open_failures()
+        storage, output = Storage(self.config.output.storage), self.config.output.uri
+        failures = existing_ledger(storage, output).open_failures()
         left: dict[tuple[str, str], Any] = {
             (uri, etag): None for uri, etag, _, state in failures if self.chosen.fits(uri, state.code)
         }
         if not left:
             remedy = "`ocrbatch status` names them; * in --uri also stands for slashes."
-            raise UsageError(f"no open failure of {self.output} fits", remedy)
+            raise UsageError(f"no open failure of {output} fits", remedy)
         found: list[Document] = []
-        for file in worklist.all_manifests(self.storage, self.output):
+        for file in worklist.all_manifests(storage, output):
             if not left:
                 break
-            self._add_columns(worklist.extra_fields(file, self.storage))
-            for work in worklist.read([file], self.storage):
+            self._add_columns(worklist.extra_fields(file, storage))
+            for work in worklist.read([file], storage):
                 if (work.document.uri, work.document.etag) in left:
                     del left[work.document.uri, work.document.etag]
                     found.append(work.document)
         found += [Document(uri, etag) for uri, etag in left]
-        return (document for document in found)
+        config = self.config.input
+        return listing.once(manifest.current(found, config, Storage(config.storage)))
 
     def _add_columns(self, fields: list[pa.Field]) -> None:
         known = {column.name for column in self.extra}

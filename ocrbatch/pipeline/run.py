@@ -66,7 +66,7 @@ def _run(config: JobConfig, run_id: str, wait: bool, say: Callable[[str], None],
     inputs: Source = Inputs(config, Storage(config.input.storage))
     retries = passing(config.pipeline.attempts)
     if retry is not None:
-        inputs, retries = FailedDocuments(output, config.output.uri, retry), retry
+        inputs, retries = FailedDocuments(config, retry), retry
     expected = parse_pages(config.documents.pages).expected
     report, tally = RunReport(run_id, config.output.uri), Tally()
 

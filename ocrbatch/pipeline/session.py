@@ -13,13 +13,14 @@ from typing import Any, Final
 from uuid import uuid4
 
 import ray
+from ray.data import ExecutionResources
 
 from ocrbatch.config import JobConfig, PipelineConfig
 from ocrbatch.errors import StoppedEarlyError, UsageError
 from ocrbatch.pipeline.drain import explained
 from ocrbatch.pipeline.interrupts import catch
 from ocrbatch.pipeline.prepare import cluster_address
-from ocrbatch.pipeline.resources import LIST_CPUS, Cluster
+from ocrbatch.pipeline.resources import Cluster
 from ocrbatch.stages.identity import Identity, identify
 
 log = logging.getLogger(__name__)
@@ -29,6 +30,7 @@ OBJECT_STORE_SHARE: Final = 0.15  # of the machine's memory
 OBJECT_STORE_MIN: Final = 100 << 20
 OBJECT_STORE_MAX: Final = 2 << 30
 INIT_DEATHS: Final = 3
+ASK_CPUS: Final = 0.05
 ANY_GPU: Final = 0.01  # of one: enough to be sent to a node that has some
 WORKER: Final = "ocrbatch-"
 LINGER_SECONDS: Final = 3.0  # for workers to end by themselves, and to tidy up, before they are made to
@@ -51,7 +53,7 @@ def session(config: PipelineConfig, run_id: str) -> Iterator[Cluster]:
         _connect(config)
         catch()  # Ray has taken the signals
     try:
-        _configure()
+        _configure(config.object_store_mb if joined or cluster_address(config) else None)
         yield replace(_cluster(), lives_on=joined)
     finally:
         if joined:
@@ -92,6 +94,7 @@ def _connect(config: PipelineConfig) -> None:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")  # those of its own actors; ours are asked for
     if address:
         try:
             ray.init(address=address, **quiet)
@@ -133,8 +136,11 @@ def _object_store_bytes() -> int:
     return max(OBJECT_STORE_MIN, min(OBJECT_STORE_MAX, int(memory * OBJECT_STORE_SHARE), int(free * 0.9)))
 
 
-def _configure() -> None:
+def _configure(object_store_mb: int | None) -> None:
+    """object_store_mb: what the job may fill of stores that are not its own; None for Ray's own bound."""
     context = ray.data.DataContext.get_current()
+    bound = None if object_store_mb is None else float(object_store_mb << 20)
+    context.execution_options.resource_limits = ExecutionResources.for_limits(object_store_memory=bound)
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     context.enable_fallback_to_arrow_object_ext_type = False
@@ -162,7 +168,7 @@ def identified(config: JobConfig, cluster: Cluster) -> Identity:
     if not cluster.elsewhere:
         return identify(config)
     gpus = ANY_GPU if cluster.gpus and config.engine.device != "cpu" else 0
-    asked = ray.remote(num_cpus=LIST_CPUS, num_gpus=gpus)(identify)
+    asked = ray.remote(num_cpus=ASK_CPUS, num_gpus=gpus)(identify)
     try:
         identity: Identity = ray.get(asked.remote(config))
     except ray.exceptions.RayError as error:

@@ -115,6 +115,14 @@ def last_planned(storage: Storage, output: str) -> Planned:
     return Planned(stopped=stopped)
 
 
+def last_outcome(storage: Storage, output: str) -> tuple[str, str]:
+    """(run id, outcome as in its report) of the last run of an output; the outcome is '' while it has left none."""
+    for run, left in _runs(storage, output):
+        report = json.loads(storage.read(join(run, REPORT))) if REPORT in left else {}
+        return run.rpartition("/")[2], report.get("outcome", "")
+    return "", ""
+
+
 def last_settings(storage: Storage, output: str) -> dict[str, Any]:
     """What the last run of an output was asked for, as `write_settings` left it. Raises UsageError without one."""
     for run, left in _runs(storage, output):

@@ -80,7 +80,7 @@ class Committer:
         self.ledger = Ledger()
         self.shard = shard
         self.run_id = run_id
-        self.target_bytes = output.target_file_mb << 20
+        self.target_bytes = int(output.target_file_mb * 2**20)
         self._storage = storage
         self._output = output.uri
         self._level = output.compression_level

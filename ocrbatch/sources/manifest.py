@@ -12,11 +12,12 @@ import hashlib
 import io
 import json
 from collections import OrderedDict
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import pyarrow as pa
 import pyarrow.csv
@@ -36,6 +37,8 @@ _THREADS: Final = 32
 _CHUNK_ROWS: Final = 1024
 _OPEN_LISTS: Final = 4
 _BLOCK: Final = 16 << 20  # bytes; one row must fit
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +75,9 @@ def read(config: InputConfig, storage: Storage) -> Manifest:
         raise UsageError("no manifest was given", "Name it by input.manifest.")
     listing.refuse_secrets(config.manifest, "the manifest")
     name = redact(config.manifest)
+    path = local_path(config.manifest)
+    if path is not None and path.exists() and not path.is_file():
+        raise UsageError(f"the manifest {name} is a folder, a pipe or a device", "Name a file.")
     try:
         body = storage.read(config.manifest)
     except NotFoundError as error:
@@ -197,23 +203,41 @@ def _require_within_reach(uri: str, number: int, folder: str, hosts: Sequence[st
 def _documents(table: pa.Table, extra: list[pa.Field], config: InputConfig, storage: Storage) -> Generator[Document]:
     manifest = listing.absolute(config.manifest or "", storage)
     folder = manifest[: manifest.rfind("/") + 1]
-    keep = Filter.of(config.include, config.exclude)
-    resolver = _Resolver(config, storage, keep, folder)
+    resolver = _Resolver(config, storage, Filter.of(config.include, config.exclude), folder)
     rows = _rows(table, extra, config.uri_column, folder, config.storage.http_hosts)
     seen: dict[str, bytes] = {}
+    with closing(_looked_up(rows, resolver)) as found:
+        for uri, values, entry in found:
+            digest = _digest(values)
+            for document in resolver.resolve(uri, entry):
+                before = seen.setdefault(document.uri, digest)
+                if before is digest:
+                    yield replace(document, extra=dict(values)) if values else document
+                elif before != digest:
+                    message = f"the manifest names {redact(document.uri)} twice, with different other columns"
+                    raise UsageError(message, "Leave one of the two rows.")
+
+
+def current(documents: Iterable[Document], config: InputConfig, storage: Storage) -> Generator[Document]:
+    """The documents in the versions that are there now, with their columns; those that are gone stay as they were.
+
+    An archive that could not be listed before is its members, if it can be now.
+    """
+    resolver = _Resolver(config, storage, Filter.of((), ()), "")
+    with closing(_looked_up(((d.uri, d) for d in documents), resolver)) as found:
+        for _, document, entry in found:
+            there = [now for now in resolver.resolve(document.uri, entry) if now.etag] if entry else []
+            yield from (replace(now, extra=document.extra) for now in there or [document])
+
+
+def _looked_up(rows: Iterator[tuple[str, T]], resolver: _Resolver) -> Generator[tuple[str, T, Entry | None]]:
+    """What is at each row's URI, many at a time."""
     pool = ThreadPoolExecutor(_THREADS)
     try:
         while chunk := list(islice(rows, _CHUNK_ROWS)):
             entries = pool.map(resolver.look, [uri for uri, _ in chunk])
             for (uri, values), entry in zip(chunk, entries, strict=True):
-                digest = _digest(values)
-                for document in resolver.resolve(uri, entry):
-                    before = seen.setdefault(document.uri, digest)
-                    if before is digest:
-                        yield replace(document, extra=dict(values)) if values else document
-                    elif before != digest:
-                        message = f"the manifest names {redact(document.uri)} twice, with different other columns"
-                        raise UsageError(message, "Leave one of the two rows.")
+                yield uri, values, entry
     finally:
         pool.shutdown(cancel_futures=True)  # who stops reading early doesn't wait for the rest of the look-ups
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ocrbatch.config import JobConfig
 from ocrbatch.errors import FAILURE_CODES, DocumentError, OcrBatchError
 from ocrbatch.schema import TIMESTAMP
-from ocrbatch.stages.watch import watched
+from ocrbatch.stages.watch import bounded, watched
 
 log = logging.getLogger(__name__)
 
@@ -152,6 +152,7 @@ class PageStage:
 
     def __init__(self, config: JobConfig) -> None:
         self.page_seconds = config.engine.timeout
+        bounded(config.pipeline.worker_memory_mb)
 
     def work(self, table: pa.Table, rows: Sequence[int]) -> Sequence[dict[str, Any] | DocumentError]:
         """Values of `payload` for these rows of the table, or what is wrong with a page."""

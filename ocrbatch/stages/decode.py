@@ -27,6 +27,7 @@ from ocrbatch.sources.scratch import Scratch
 from ocrbatch.sources.selection import Work, read_manifest
 from ocrbatch.stages.base import FAILURE, IGNORED, PAGE, ROW, binary_column, carried, failure_row, stop_row
 from ocrbatch.stages.identity import check_decoders
+from ocrbatch.stages.watch import bounded
 from ocrbatch.storage import Storage
 
 PLACE: Final = pa.schema([("manifest", pa.string()), ("row_group", pa.int32())])
@@ -41,6 +42,7 @@ class DecodeStage:
 
     def __init__(self, config: JobConfig, decoders: dict[str, str]) -> None:
         check_decoders(decoders)
+        bounded(config.pipeline.worker_memory_mb)
         self._config = config
         self._storage = Storage(config.input.storage)
         self._output = Storage(config.output.storage)

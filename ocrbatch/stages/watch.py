@@ -1,10 +1,17 @@
-"""The end of a worker whose engine hangs: nothing else stops native code that does not return."""
+"""The end of a worker that takes too long or too much: nothing else stops native code."""
 
 from __future__ import annotations
 
 import faulthandler
+import os
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+LOOK_SECONDS: Final = 0.2
 
 
 @contextmanager
@@ -18,3 +25,25 @@ def watched(seconds: float) -> Iterator[None]:
         yield
     finally:
         faulthandler.cancel_dump_traceback_later()
+
+
+def bounded(memory_mb: int | None) -> None:
+    """From now on this process ends as soon as it holds more memory of its own, in MiB. None: as much as it likes.
+
+    Pages that it shares, of files and of Ray's object store, are not counted.
+    """
+    if memory_mb is not None:
+        threading.Thread(target=_watch, args=(memory_mb << 20,), name="memory", daemon=True).start()
+
+
+def _watch(limit: int) -> None:
+    while _held() <= limit:
+        time.sleep(LOOK_SECONDS)
+    os.write(2, f"ocrbatch: a worker held more than {limit >> 20} MiB and was ended\n".encode())
+    os._exit(1)
+
+
+def _held() -> int:
+    """Bytes of this process that are in memory and that no other shares."""
+    _, resident, shared, *_ = Path("/proc/self/statm").read_text(encoding="ascii").split()
+    return (int(resident) - int(shared)) * os.sysconf("SC_PAGE_SIZE")

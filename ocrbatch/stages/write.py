@@ -1,17 +1,15 @@
 """Write: finished rows to one staged file for each kind and partition, which the driver then commits.
 
-Stateless: a retried task writes other files under other names, and the ledger admits each page once.
+Nothing is kept between calls: a retried one writes other files under other names, and the ledger admits each page once.
 """
 
 from __future__ import annotations
 
 import json
-import pickle
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
-from functools import cache
 from typing import Any, Final
 
 import pyarrow as pa
@@ -73,15 +71,23 @@ class Written:
 
 
 @dataclass(frozen=True, slots=True)
-class WriteStage:
-    """The write task of one run. `models` are the official names of the weights that were used."""
+class Imprint:
+    """What a run's rows and files say of it. models: official names of the weights that were used."""
 
-    config: JobConfig
     epoch: int
     run_id: str
     fingerprint: str
     models: tuple[str, ...]
     run_date: date
+
+
+class WriteStage:
+    """One write worker of a run."""
+
+    def __init__(self, config: JobConfig, imprint: Imprint) -> None:
+        self._config = config
+        self._imprint = imprint
+        self._storage = Storage(config.output.storage)
 
     def __call__(self, table: pa.Table) -> pa.Table:
         """Stages a block of finished rows and says so."""
@@ -96,13 +102,9 @@ class WriteStage:
         pages = table.filter(pc.equal(outcome, PAGE))
         failed = table.filter(pc.equal(outcome, FAILURE))
         ignored = table.filter(pc.equal(outcome, IGNORED))
-        storage = _storage(pickle.dumps(self.config.output.storage))
-        parts = [
-            self._stage(storage, self._page_rows(rows), "pages", partition)
-            for partition, rows in self._partitioned(pages)
-        ]
+        parts = [self._stage(self._page_rows(rows), "pages", partition) for partition, rows in self._partitioned(pages)]
         if failed.num_rows:
-            parts.append(self._stage(storage, self._failure_rows(failed), "failures", "", _page_counts(failed)))
+            parts.append(self._stage(self._failure_rows(failed), "failures", "", _page_counts(failed)))
         lines = pc.list_value_length(pages["texts"]).to_pylist() if pages.num_rows else []
         return Written(
             tuple(parts),
@@ -110,23 +112,22 @@ class WriteStage:
             pages.num_rows,
             sum(lines),
             lines.count(0),
-            tuple(_examples(failed, self.config.pipeline.attempts)),
+            tuple(_examples(failed, self._config.pipeline.attempts)),
             _reason(stops["failure"][0].as_py()) if stops.num_rows else None,
         )
 
     def _stage(
         self,
-        storage: Storage,
         rows: pa.Table,
         kind: Kind,
         partition: str,
         page_counts: dict[tuple[str, str], int] | None = None,
     ) -> Part:
-        output = self.config.output
+        output = self._config.output
         return stage(
-            storage,
+            self._storage,
             output.uri,
-            self.epoch,
+            self._imprint.epoch,
             rows,
             kind,
             partition=partition,
@@ -137,7 +138,9 @@ class WriteStage:
     def _partitioned(self, pages: pa.Table) -> Iterator[tuple[str, pa.Table]]:
         if not pages.num_rows:
             return
-        names = [partition(uri, self.config.output.partition_by, self.run_date) for uri in pages["uri"].to_pylist()]
+        names = [
+            partition(uri, self._config.output.partition_by, self._imprint.run_date) for uri in pages["uri"].to_pylist()
+        ]
         for name in dict.fromkeys(names):
             yield name, pages.filter(pa.array([other == name for other in names]))
 
@@ -145,10 +148,10 @@ class WriteStage:
         extra = list(rows.schema.field("extra").type) if "extra" in rows.column_names else []
         constant = {
             "status": "ok",
-            "fingerprint": self.fingerprint,
-            "models": list(self.models),
+            "fingerprint": self._imprint.fingerprint,
+            "models": list(self._imprint.models),
             "schema_version": SCHEMA_VERSION,
-            "run_id": self.run_id,
+            "run_id": self._imprint.run_id,
         }
         columns = []
         for field in PAGES:
@@ -165,7 +168,7 @@ class WriteStage:
         return pa.table(columns, schema=pages_schema(extra))
 
     def _failure_rows(self, rows: pa.Table) -> pa.Table:
-        constant = {"run_id": self.run_id, "fingerprint": self.fingerprint}
+        constant = {"run_id": self._imprint.run_id, "fingerprint": self._imprint.fingerprint}
         columns = []
         for field in FAILURES:
             if field.name in constant:
@@ -176,12 +179,6 @@ class WriteStage:
                 column = pc.struct_field(rows["failure"], field.name)
             columns.append(column)
         return pa.table(columns, schema=FAILURES)
-
-
-@cache
-def _storage(config: bytes) -> Storage:
-    """One for each process: a connection, and the credentials of a role, outlive a task."""
-    return Storage(pickle.loads(config))
 
 
 def partition(uri: str, rule: str | None, run_date: date) -> str:

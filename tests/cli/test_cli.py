@@ -149,6 +149,23 @@ def test_status_and_verify_count_the_same_parts(output, capsys):
     assert [tree["parts"] for tree in found] == [1, 1]
 
 
+@pytest.mark.parametrize(
+    ("outcome", "told"), [("interrupted", True), ("stopped", True), ("done", False), (None, False)]
+)
+def test_status_tells_of_a_run_that_ended_early(output, outcome, told, capsys):
+    for run, ended in (("20261120T000000-0", "done"), ("20261121T000000-1", outcome)):
+        folder = output / "_ocrbatch/runs" / run
+        folder.mkdir(parents=True)
+        (folder / "manifest-00000.parquet").touch()
+        if ended:
+            (folder / "report.json").write_text(json.dumps({"outcome": ended}))
+    assert main(["status", str(output)]) == 3
+    line = f"Last run     20261121T000000-1 was {outcome} before its end: the same command does what it left"
+    assert (line in capsys.readouterr().out.splitlines()) == told
+    assert main(["status", str(output), "--json"]) == 3
+    assert json.loads(capsys.readouterr().out)["last_run"] == {"run_id": "20261121T000000-1", "outcome": outcome}
+
+
 def test_status_of_a_code_that_it_does_not_know_and_of_attempts(output, capsys):
     assert main(["status", str(output)]) == 3
     out = capsys.readouterr().out

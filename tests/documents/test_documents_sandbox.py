@@ -237,6 +237,18 @@ def test_a_child_that_can_not_start_is_no_fault_of_the_document(tmp_path: Path) 
         broken.open(tmp_path)
 
 
+def test_a_child_that_is_killed_while_it_starts_is_started_again(tmp_path: Path) -> None:
+    """By whoever frees memory, say."""
+    first = tmp_path / "first"
+    killed = f"import os; from pathlib import Path; was = Path({str(first)!r}); old = was.exists(); was.touch()\n"
+    killed += "if not old: os.kill(os.getpid(), 9)\n"
+    with Sandbox(DocumentsConfig(), [sys.executable, "-c", killed + STAND_IN, ""]) as sandbox:
+        assert sandbox.open(tmp_path) == Opened("pdf", 6)
+    always = Sandbox(DocumentsConfig(), [sys.executable, "-c", "import os; os.kill(os.getpid(), 9)"])
+    with pytest.raises(UsageError, match="does not start"):
+        always.open(tmp_path)
+
+
 def ended(pid: int) -> bool:
     with suppress(psutil.NoSuchProcess):
         return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE

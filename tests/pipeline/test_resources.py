@@ -1,4 +1,4 @@
-"""Pool sizes: they fit the cluster, and leave room for the short tasks."""
+"""Pool sizes: they fit the cluster."""
 
 import pytest
 from hypothesis import example, given
@@ -6,13 +6,13 @@ from hypothesis import strategies as st
 
 from ocrbatch.config import PipelineConfig
 from ocrbatch.errors import UsageError
-from ocrbatch.pipeline.resources import LIST_CPUS, WRITE_CPUS, Cluster, size_pools
+from ocrbatch.pipeline.resources import Cluster, size_pools
 
 LAYOUTS = st.sampled_from(["auto", "split", "fused"])
 
 
 def each(found):
-    return [p for p in (found.decoders, found.readers, found.detectors, found.recognizers) if p]
+    return [p for p in (found.decoders, found.readers, found.detectors, found.recognizers, found.writers) if p]
 
 
 def claimed(found):
@@ -25,7 +25,7 @@ def test_pools_never_claim_all(cpus, gpus, nodes, layout, device):
     nodes = min(nodes, cpus)
     found = size_pools(Cluster(cpus, gpus, nodes), PipelineConfig(layout=layout), device)
     taken, graphics = claimed(found)
-    assert taken + LIST_CPUS + WRITE_CPUS <= cpus + 1e-6
+    assert taken <= cpus + 1e-6
     assert graphics <= (gpus if device == "gpu" else 0) + 1e-6
     assert all(p.workers >= 1 and p.threads >= 1 for p in each(found))
 
@@ -35,7 +35,7 @@ def test_workers_fit_into_alike_nodes(cpus, nodes, layout):
     """Each node takes its part of every pool, so none waits for a node that nobody has."""
     found = size_pools(Cluster(cpus * nodes, 0, nodes), PipelineConfig(layout=layout), "cpu")
     assert all(p.workers % nodes == 0 for p in each(found))
-    assert sum(p.workers // nodes * p.cpus for p in each(found)) <= cpus - LIST_CPUS - WRITE_CPUS + 1e-6
+    assert sum(p.workers // nodes * p.cpus for p in each(found)) <= cpus + 1e-6
 
 
 @pytest.mark.parametrize(("cpus", "readers", "threads"), [(2, 1, 2), (4, 1, 4), (8, 2, 4), (12, 3, 4), (16, 4, 4)])
@@ -68,7 +68,7 @@ def test_a_share_of_a_gpu_gives_the_number_of_workers(gpus, share, layout):
             size_pools(Cluster(64, gpus=gpus), config, "gpu")
         return
     found = size_pools(Cluster(64, gpus=gpus), config, "gpu")
-    workers = sum(p.workers for p in each(found)) - found.decoders.workers
+    workers = sum(p.workers for p in each(found)) - found.decoders.workers - found.writers.workers
     assert gpus * int(1 / share) - 1 <= workers <= gpus * int(1 / share)
     assert claimed(found)[1] <= gpus + 1e-6
 

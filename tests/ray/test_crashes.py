@@ -59,6 +59,11 @@ def test_a_page_that_hangs_is_one_failure(read_marked):
     assert report.failures == {"WORKER_CRASHED": 1}
 
 
+def test_a_page_that_eats_memory_is_one_failure(read_marked):
+    report, _ = read_marked("09.png", "eat", "pipeline.worker_memory_mb=600", "pipeline.page_batch=4")
+    assert report.failures == {"WORKER_CRASHED": 1}
+
+
 def test_an_engine_that_raises_on_a_page_fails_that_page_only(read_marked):
     report, _ = read_marked("03.png", "raise", "pipeline.layout=split")
     assert report.failures == {"DETECT_FAILED": 1}

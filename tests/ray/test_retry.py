@@ -9,6 +9,7 @@ import pytest
 from dataset import DOCUMENTS, rows, snapshot
 
 from ocrbatch.cli.main import main
+from ocrbatch.storage import Storage
 
 pytestmark = [pytest.mark.ray, pytest.mark.models, pytest.mark.usefixtures("local_ray")]
 
@@ -60,6 +61,20 @@ def test_what_fails_again_stays_one_open_failure(output, capsys):
     assert json.loads(capsys.readouterr().out)["failures"] == {"FILE_TOO_LARGE": 1}
     tried = [row["attempt"] for row in rows(output, "failures") if row["code"] == "FILE_TOO_LARGE"]
     assert sorted(tried) == [1, 2]
+
+
+def test_a_replaced_file_is_read_as_it_is_now(tmp_path, capsys):
+    file, output = tmp_path / "in" / "page.png", tmp_path / "out"
+    file.parent.mkdir()
+    file.write_bytes(b"\x89PNG\r\n\x1a\n")
+    assert main(["run", "--input", str(file.parent), "--output", str(output), "--set", "engine.name=fake"]) == 3
+    shutil.copy(DOCUMENTS / "invoice.png", file)
+    capsys.readouterr()
+    assert main(["retry", str(output), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["open_failures"] == 0
+    (row,) = rows(output)
+    assert row["etag"] == Storage().stat(str(file)).etag
+    assert [main([verb, str(output)]) for verb in ("status", "verify")] == [0, 0]
 
 
 def test_nothing_that_fits_changes_nothing(output, capsys):

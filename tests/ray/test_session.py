@@ -4,6 +4,7 @@ import os
 
 import pytest
 import ray
+from ray.data import DataContext
 from waiting import until
 
 from ocrbatch.config import load
@@ -54,6 +55,14 @@ def test_whose_workers_are_here(monkeypatch):
     monkeypatch.delenv("RAY_ADDRESS")
     assert not stays_here(named)
     assert stays_here(unnamed)
+
+
+@pytest.mark.parametrize(("asked", "bound"), [("200", 200 << 20), ("null", float("inf"))])
+def test_how_much_of_a_joined_cluster_s_memory_a_run_may_fill(asked, bound):
+    with session.session(load("", [f"pipeline.object_store_mb={asked}"]).pipeline, "r"):
+        limits = DataContext.get_current().execution_options.resource_limits
+        assert limits.object_store_memory == bound
+        assert limits.cpu == float("inf")
 
 
 def has_ended(worker):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -264,6 +265,33 @@ def test_credentials_that_have_expired_make_no_document_of_a_row(
     monkeypatch.setattr(storage, "stat", expired)
     with pytest.raises(CredentialsError):
         load(storage, manifest)
+
+
+def test_documents_as_they_are_now(storage: Storage, put: Put, folder: Path) -> None:
+    text = "uri,shelf\na.png,1\nx/c.png,2\ns.zip,3\nt.zip,4\nb.png,5\n"
+    put("t.zip", b"no archive")
+    before, _ = load(storage, put("list.csv", text.encode()))
+    put("a.png", b"another a")
+    (folder / "x/c.png").unlink()
+    put("s.zip", zip_bytes({"2.png": b"two"}))
+    put("t.zip", zip_bytes({"3.png": b"3"}))
+    now = {d.uri.removeprefix(f"{folder}/"): d for d in manifests.current(before, InputConfig(), storage)}
+    assert list(now) == ["a.png", "x/c.png", "s.zip!/p/1.png", "s.zip!/2.png", "t.zip!/3.png", "b.png"]
+    assert [d.extra["shelf"] for d in now.values()] == ["1", "2", "3", "3", "4", "5"]
+    old = {d.uri.removeprefix(f"{folder}/"): d for d in before}
+    assert {name for name in now if now[name] == old.get(name)} == {"x/c.png", "s.zip!/p/1.png", "b.png"}
+    assert (now["a.png"].size, now["a.png"].etag) == (9, storage.stat(f"{folder}/a.png").etag)
+
+
+@pytest.mark.parametrize("suffix", [".txt", ""])
+def test_a_manifest_must_be_a_file(storage: Storage, tmp_path: Path, suffix: str) -> None:
+    """A pipe would hang, or be empty at the second reading."""
+    pipe, below = tmp_path / f"pipe{suffix}", tmp_path / f"folder{suffix}"
+    os.mkfifo(pipe)
+    below.mkdir()
+    for path in (pipe, below):
+        with pytest.raises(UsageError, match="is a folder, a pipe or a device"):
+            load(storage, path)
 
 
 def test_empty_manifest(storage: Storage, put: Put, folder: Path) -> None:

@@ -10,7 +10,7 @@ from ocrbatch.config import load
 from ocrbatch.schema import FAILURES, PAGES
 from ocrbatch.stages.base import FAILURE, IGNORED, PAGE, ROW
 from ocrbatch.stages.recognize import LINES
-from ocrbatch.stages.write import WriteStage, Written, partition
+from ocrbatch.stages.write import Imprint, WriteStage, Written, partition
 
 MTIME = datetime(2026, 11, 20, tzinfo=UTC)
 
@@ -28,7 +28,7 @@ def finished(*rows, extra=None):
 
 def stage_for(tmp_path, **output):
     overrides = [f"output.uri={tmp_path}", *(f"output.{key}={value}" for key, value in output.items())]
-    return WriteStage(load("", overrides), 7, "run-1", "f" * 16, ("det", "rec"), date(2026, 11, 20))
+    return WriteStage(load("", overrides), Imprint(7, "run-1", "f" * 16, ("det", "rec"), date(2026, 11, 20)))
 
 
 def failed(uri, index):
