@@ -148,6 +148,8 @@ def _configure(object_store_mb: int | None) -> None:
     context.max_consecutive_actor_init_deaths = INIT_DEATHS
     # Ray has no other way yet to name an actor and to bound its restarts; that is why its version is pinned below 2.64.
     warnings.filterwarnings("ignore", message="`ray_remote_args(_fn)?` is deprecated")
+    # After a worker's death the stage behind it may get nothing: that is made up for, and no matter of settings.
+    warnings.filterwarnings("ignore", message="The minimum number of concurrent actors")
     # Ray Data tells a worker's death in forty lines; the run says it in one. Its own log file keeps everything.
     for handler in logging.getLogger("ray.data").handlers:
         is_rays = type(handler).__module__.startswith("ray.")  # the application's own may be among them
