@@ -315,7 +315,9 @@ def load_file(path: Path, overrides: Sequence[str] = (), values: Mapping[str, An
         with path.open(encoding="utf8") as file:
             text = file.read(safe_yaml.MAX_CHARACTERS + 1)  # enough to see that it is too long
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"can't read the config {path}: {error}", "Check the path, and that it is UTF-8.") from error
+        cause = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        remedy = "Name a YAML file; documents go after --input, and a glob goes in quotes."
+        raise UsageError(f"can't read the config {path}: {cause}", remedy) from error
     return load(text, overrides, str(path), values)
 
 

@@ -171,8 +171,9 @@ FAILURE_CODES: Final[dict[str, FailureCode]] = {
             "ARCHIVE_BROKEN",
             "fetch",
             False,
-            "The tar, zip or Parquet file can't be read.",
-            "Test the archive with its own tool and upload it again.",
+            "The tar, zip or Parquet file can't be read, or the Parquet file has no column of bytes.",
+            "Test the archive with its own tool and upload it again; name the column by input.bytes_column, or exclude "
+            "a Parquet file that holds no documents.",
         ),
         FailureCode(
             "IMAGE_BROKEN",

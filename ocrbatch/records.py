@@ -6,6 +6,7 @@ model.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -84,5 +85,10 @@ class PageRecord:
 
     @property
     def text(self) -> str:
-        """The lines' texts, one a line."""
-        return "\n".join(line.text for line in self.lines)
+        """The lines' texts, one a line; '' where lines were only found."""
+        return joined(self.lines)
+
+
+def joined(lines: Sequence[Line]) -> str:
+    """The lines' texts, one a line; '' where none has any."""
+    return "\n".join(line.text for line in lines) if any(line.text for line in lines) else ""

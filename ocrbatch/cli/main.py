@@ -67,7 +67,10 @@ def _execute(words: list[str]) -> int:
             module.arguments(sub)
             sub.add_argument("--json", action="store_true", help="print JSON for programs")
             sub.set_defaults(execute=module.execute)
-    arguments = parser.parse_args(words)
+    arguments, strange = parser.parse_known_args(words)
+    if strange:
+        hint = "; --input takes one: quote a glob, or the shell puts the files in its place" * ("--input" in words)
+        parser.error(f"unrecognized arguments: {' '.join(strange)}{hint}")
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     try:
         code: int = arguments.execute(arguments)

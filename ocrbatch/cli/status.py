@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
+from dataclasses import asdict
 from typing import Final
 
 from ocrbatch.cli.options import output_arguments, output_config, print_json
 from ocrbatch.errors import FAILURE_CODES, FailureCode
 
+WHOLE: Final = (0, 3)  # exit codes of a run that left nothing to the next
 UNKNOWN: Final = FailureCode(
     "",
     "",
@@ -24,17 +26,28 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(arguments: argparse.Namespace) -> int:
-    """Reads the log and the last run's report, quick whatever the dataset's size; exit code 3: open failures."""
+    """Reads the log and what the last run left beside it, which is quick whatever the dataset's size.
+
+    Exit code 5 where that run, or one that is at work, has not come to its end; else 3 where failures are open.
+    """
     config = output_config(arguments)
-    from ocrbatch.pipeline.worklist import last_outcome
+    from ocrbatch.documents.pages import parse_pages
+    from ocrbatch.pipeline.worklist import last_planned, last_report
     from ocrbatch.sinks.commit import existing_ledger
+    from ocrbatch.sinks.verify import unaccounted
     from ocrbatch.storage import Storage
 
     storage = Storage(config.output.storage)
     ledger = existing_ledger(storage, config.output.uri)
-    run, outcome = last_outcome(storage, config.output.uri)
-    failures = [(uri, index, state) for uri, _, index, state in ledger.open_failures()]
-    codes = Counter((state.code, state.stage) for _, _, state in failures)
+    last = last_report(storage, config.output.uri)
+    missing, unlisted = 0, False
+    if last.get("exit_code") not in WHOLE:
+        planned = last_planned(storage, config.output.uri)
+        lost = unaccounted(ledger, planned.keys or (), parse_pages(planned.pages).expected)
+        missing, unlisted = sum(max(1, len(pages)) for _, pages in lost), planned.stopped
+    failures = list(ledger.open_failures())
+    codes = Counter((state.code, state.stage) for *_, state in failures)
+    code = 5 if missing or unlisted or not ledger.settled else 3 if failures else 0
     if arguments.json:
         print_json(
             {
@@ -42,31 +55,37 @@ def execute(arguments: argparse.Namespace) -> int:
                 "pages": ledger.page_total,
                 "parts": ledger.page_parts,
                 "unpublished": not ledger.settled,
-                "last_run": {"run_id": run, "outcome": outcome or None},
-                "open_failures": {code: n for (code, _), n in codes.items()},
+                "last_run": {name: last.get(name) for name in ("run_id", "outcome", "exit_code")},
+                "missing": missing,
+                "open_failures": {name: n for (name, _), n in codes.items()},
+                "failures": [
+                    {"uri": uri, "etag": etag, "page_index": index, **asdict(state)}
+                    for uri, etag, index, state in failures
+                ],
             }
         )
-        return 3 if failures else 0
+        return code
     print(f"Pages        {ledger.page_total} in {ledger.page_parts} part{'' if ledger.page_parts == 1 else 's'}")
     if not ledger.settled:
         print("Unfinished   a run is at work, or was cut off: the next one publishes what it committed")
-    elif outcome in ("interrupted", "stopped"):
-        print(f"Last run     {run} was {outcome} before its end: the same command does what it left")
+    elif missing or unlisted:
+        left = f"{missing} documents or pages" if missing else "it had not listed all yet"
+        print(f"Unfinished   {left} of run {last['run_id']}: run the same command again")
     print(f"Open         {len(failures)} failure{'' if len(failures) == 1 else 's'}")
-    for (code, stage), count in codes.most_common():
-        uri, index, _ = next(f for f in failures if f[2].code == code)
+    for (name, stage), count in codes.most_common():
+        uri, _, index, _ = next(f for f in failures if f[3].code == name)
         page = "" if index is None else f" page {index + 1}"
-        known = FAILURE_CODES.get(code, UNKNOWN)
-        print(f"  {count} {code} ({stage}): {known.cause}")
+        known = FAILURE_CODES.get(name, UNKNOWN)
+        print(f"  {count} {name} ({stage}): {known.cause}")
         print(f"    for example {uri}{page}")
         print(f"    -> {known.remedy}")
-        tried = [state.attempt for _, _, state in failures if state.code == code and state.retryable]
+        tried = [state.attempt for *_, state in failures if state.code == name and state.retryable]
         if tried:
             print(f"    tried {_range(tried)}: a run tries again what was tried less often than pipeline.attempts")
     if failures:
         print("Next         replaced a file: run again, which reads changed files anew; mended something else:")
         print(f"             `ocrbatch retry {config.output.uri}`, with --only CODE, --set KEY=VALUE as it fits")
-    return 3 if failures else 0
+    return code
 
 
 def _range(attempts: list[int]) -> str:

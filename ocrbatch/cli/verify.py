@@ -61,9 +61,12 @@ def execute(arguments: argparse.Namespace) -> int:
             missing = f"{found.missing} documents or pages" if found.missing else "not all"
             print(f"Unfinished   {missing} that a run set out to read")
             print("\n".join(f"  {line}" for line in found.unfinished))
-            print("  -> run the same command again")
+            print(f"  -> run the same command again{'' if found.settled else ', once no run is at work'}")
         if not found.ok:
             print("The output breaks its promises.")
+            print(
+                "  -> restore those files from a backup or a bucket's older versions; without one, take another output"
+            )
         elif not found.unfinished:
             print("Each page is there exactly once.")
     return 4 if not found.ok else 5 if found.unfinished else 0

@@ -108,31 +108,29 @@ def last_planned(storage: Storage, output: str) -> Planned:
     stopped = False
     for run, left in _runs(storage, output):
         if SETTINGS in left:
-            settings = _settings(storage, run)
+            settings = _tree(storage, join(run, SETTINGS))
             keys = ((work.document.uri, work.document.etag) for work in read(manifests(storage, run), storage))
             return Planned(keys, settings["documents"]["pages"])
         stopped = stopped or (REPORT in left and RETRY_SETTINGS not in left)
     return Planned(stopped=stopped)
 
 
-def last_outcome(storage: Storage, output: str) -> tuple[str, str]:
-    """(run id, outcome as in its report) of the last run of an output; the outcome is '' while it has left none."""
+def last_report(storage: Storage, output: str) -> dict[str, Any]:
+    """The report of an output's last run, as `RunReport.to_json` wrote it; of one that has left none its id alone."""
     for run, left in _runs(storage, output):
-        report = json.loads(storage.read(join(run, REPORT))) if REPORT in left else {}
-        return run.rpartition("/")[2], report.get("outcome", "")
-    return "", ""
+        return _tree(storage, join(run, REPORT)) if REPORT in left else {"run_id": run.rpartition("/")[2]}
+    return {}
 
 
 def last_settings(storage: Storage, output: str) -> dict[str, Any]:
     """What the last run of an output was asked for, as `write_settings` left it. Raises UsageError without one."""
     for run, left in _runs(storage, output):
         if SETTINGS in left:
-            return _settings(storage, run)
-    raise UsageError(f"{output} has no settings of a run", "Give the config that the run had.")
+            return _tree(storage, join(run, SETTINGS))
+    raise UsageError(f"{output} has no settings of a run", "Check the path: a run has to have written there.")
 
 
-def _settings(storage: Storage, run: str) -> dict[str, Any]:
-    uri = join(run, SETTINGS)
+def _tree(storage: Storage, uri: str) -> dict[str, Any]:
     try:
         tree: dict[str, Any] = json.loads(storage.read(uri))
     except ValueError as error:

@@ -64,12 +64,12 @@ class Progress:
         growing = self.met < self.documents
         parts = [f"{self.pages} of {planned}{'+' if growing else ''} pages"]
         rate = self.rate()
-        parts.append(f"{rate:.1f} pages/s" if self.pages else "workers and models are starting")
+        parts.append(f"{rate:.1f} pages/s" if self.pages else "the first pages take a while")
         if self.pages and done < planned:
             parts.append(f"ETA {duration((planned - done) / rate)}")
         parts.append(f"{self.failures} failed")
         if growing:  # last, as a narrow terminal shows the beginning only
-            parts.append(f"{self.met} of {self.documents} documents opened (PDF pages are counted as they are met)")
+            parts.append(f"{self.met} of {self.documents} documents")  # the others' pages are not counted yet
         return " · ".join(parts)
 
     def show(self, *, force: bool = False) -> None:

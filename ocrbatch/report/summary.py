@@ -99,7 +99,7 @@ class RunReport:
 
     def _done(self) -> Iterator[tuple[str, str]]:
         if self.outcome == "nothing_left" and not self.documents_listed:
-            yield "Nothing found", "no document in the inputs; nothing was written"
+            yield "Found", "no document in the inputs; nothing was written"
             return
         if self.outcome == "nothing_left":
             yield "Nothing left", f"{self.documents_listed} documents listed, nothing to read; nothing was written"

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from ocrbatch.config import JobConfig
 from ocrbatch.reading.reader import Detected, Reader, Reading
-from ocrbatch.records import Pixels, Region
+from ocrbatch.records import Pixels, Region, joined
 from ocrbatch.schema import PAGES
 from ocrbatch.stages.base import PageStage, bytes_at
 from ocrbatch.stages.detect import REGIONS
@@ -36,7 +36,7 @@ def lines_payload(reading: Reading) -> dict[str, Any]:
         "det_scores": [line.det_score for line in lines],
         "line_angles": [line.angle for line in lines],
         "rejected_polygons": [line.polygon.reshape(-1) for line in reading.rejected],
-        "text": "\n".join(line.text for line in lines),
+        "text": joined(lines),
     }
 
 

@@ -14,9 +14,14 @@ from PIL import Image
 
 from ocrbatch.cli import doctor
 from ocrbatch.cli.main import VERBS, main
+from ocrbatch.config import JobConfig
 from ocrbatch.errors import StoppedEarlyError
 from ocrbatch.pipeline import run as pipeline
+from ocrbatch.pipeline import worklist
+from ocrbatch.records import Document
 from ocrbatch.report.summary import RunReport
+from ocrbatch.sources.selection import Work
+from ocrbatch.storage import Storage
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -66,6 +71,18 @@ def test_bad_usage_is_one_clear_message(words, said, capsys, tmp_path, monkeypat
     assert said in err
     assert "->" in err, "with a remedy"
     assert "Traceback" not in err
+
+
+def test_a_glob_that_the_shell_has_opened_out(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("b.jpg").write_bytes(b"\xff\xd8\xff")
+    with pytest.raises(SystemExit) as ended:
+        main(["plan", "--output", "o", "--input", "a.jpg", "b.jpg", "c.jpg"])
+    assert ended.value.code == 2
+    assert "unrecognized arguments: c.jpg; --input takes one: quote a glob" in capsys.readouterr().err
+    for config in ("b.jpg", str(tmp_path)):
+        assert main(["plan", "--output", "o", "--input", "a.jpg", config]) == 2
+        assert "a glob goes in quotes" in capsys.readouterr().err
 
 
 @pytest.mark.models
@@ -150,20 +167,33 @@ def test_status_and_verify_count_the_same_parts(output, capsys):
 
 
 @pytest.mark.parametrize(
-    ("outcome", "told"), [("interrupted", True), ("stopped", True), ("done", False), (None, False)]
+    ("ended", "wanted", "said"),
+    [
+        (130, "abdef", "2 documents or pages"),
+        (5, None, "it had not listed all yet"),
+        (143, "abd", ""),
+        (0, "abdef", ""),
+    ],
 )
-def test_status_tells_of_a_run_that_ended_early(output, outcome, told, capsys):
-    for run, ended in (("20261120T000000-0", "done"), ("20261121T000000-1", outcome)):
-        folder = output / "_ocrbatch/runs" / run
-        folder.mkdir(parents=True)
-        (folder / "manifest-00000.parquet").touch()
-        if ended:
-            (folder / "report.json").write_text(json.dumps({"outcome": ended}))
-    assert main(["status", str(output)]) == 3
-    line = f"Last run     20261121T000000-1 was {outcome} before its end: the same command does what it left"
-    assert (line in capsys.readouterr().out.splitlines()) == told
-    assert main(["status", str(output), "--json"]) == 3
-    assert json.loads(capsys.readouterr().out)["last_run"] == {"run_id": "20261121T000000-1", "outcome": outcome}
+def test_status_tells_what_a_run_left(output, ended, wanted, said, capsys):
+    """a and b are held, d has failed."""
+    storage, folder = Storage(), output / "_ocrbatch/runs/20261121T000000-1"
+    if wanted:
+        work = [Work(Document(f"/in/{name}.{'png' if name in 'ab' else 'pdf'}", "e")) for name in wanted]
+        list(worklist.write(work, [], storage, str(folder), workers=1))
+        worklist.write_settings(JobConfig(), storage, str(folder))
+    report = {"run_id": folder.name, "outcome": "interrupted", "exit_code": ended}
+    storage.put(str(folder / "report.json"), json.dumps(report).encode())
+    assert main(["status", str(output)]) == (5 if said else 3)
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("Unfinished")]
+    assert lines == [f"Unfinished   {said} of run {folder.name}: run the same command again"] * bool(said)
+    assert main(["status", str(output), "--json"]) == (5 if said else 3)
+    tree = json.loads(capsys.readouterr().out)
+    assert (tree["last_run"], tree["missing"]) == (report, 2 if ended == 130 else 0)
+    assert [(failure["uri"], failure["attempt"]) for failure in tree["failures"]] == [
+        ("/in/c.pdf", 1),
+        ("/in/d.pdf", 3),
+    ]
 
 
 def test_status_of_a_code_that_it_does_not_know_and_of_attempts(output, capsys):

@@ -22,11 +22,13 @@ def test_the_plan_grows_as_documents_are_met():
     assert progress.planned == 3
     progress.meet(50)
     assert progress.planned == 52
-    assert "PDF pages are counted as they are met" in progress.line()
+    assert "0 of 52+ pages" in progress.line()
+    assert progress.line().endswith("1 of 3 documents")
     progress.meet(1)
     progress.meet(0)
     assert progress.planned == 51
-    assert "counted as they are met" not in progress.line()
+    assert "0 of 51 pages" in progress.line()
+    assert "documents" not in progress.line()
 
 
 def test_rate_and_eta():
@@ -54,12 +56,12 @@ def test_durations():
 
 def test_a_line_fits_into_the_terminal():
     leader, follower = pty.openpty()
-    ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 60, 0, 0))
     with os.fdopen(follower, "w", encoding="utf8") as terminal:
         progress = Progress(7, terminal, Clock())
-        assert len(progress.line()) > 80
+        assert len(progress.line()) > 60
         progress.show(force=True)
         shown = os.read(leader, 4096).decode().removeprefix("\r\x1b[2K")
     os.close(leader)
-    assert shown == progress.line()[:79]
-    assert shown.startswith("0 of 7+ pages · workers and models are starting · 0 failed")
+    assert shown == progress.line()[:59]
+    assert shown.startswith("0 of 7+ pages · the first pages take a while · 0 failed")
