@@ -249,8 +249,8 @@ class PipelineConfig(Section):
     """Memory of Ray's object store when Ray is started here, in MiB. In a cluster that is joined: how much of all its
     object stores the run may fill; Ray's own bound is half of them."""
     worker_memory_mb: int | None = Field(default=None, ge=128)
-    """Memory that a worker may hold, in MiB; one that holds more is ended, and its pages are read again. Unset: Ray's
-    own bound, 95 % of a node's memory in all."""
+    """Memory that a decode, detection or recognition worker may hold, in MiB; one that holds more is ended, and its
+    pages are read again. A decoder's process has documents.memory_mb. Unset: Ray's own bound, 95 % of a node's."""
     attempts: int = Field(default=3, ge=1)
     """How often a page that failed for a passing reason is tried, over all runs."""
     max_error_rate: float = Field(default=1.0, gt=0)

@@ -28,13 +28,15 @@ import numpy as np
 from ocrbatch.config import DocumentsConfig
 from ocrbatch.documents import wire
 from ocrbatch.documents.limits import ORPHAN_SIGNAL, Limits
-from ocrbatch.errors import DocumentError, UsageError
+from ocrbatch.errors import DocumentError, StoppedEarlyError, UsageError
 from ocrbatch.records import Page
 
 START_TIMEOUT: Final = 60.0
 """Seconds for a child to start, on a machine that is busy."""
 STARTS: Final = 3
 """How often a child is started that is killed before it is ready."""
+START_PAUSE: Final = 1.0
+"""Seconds before the second time; twice as many before the third."""
 DOCUMENTS_PER_CHILD: Final = 500
 """A child is replaced after so many documents: what the decoders leak stays bounded, for 0.2 ms a document."""
 
@@ -220,13 +222,19 @@ class Sandbox:
         return self._process
 
     def _start(self) -> None:
-        for left in reversed(range(STARTS)):
+        for number in range(STARTS):
             if self._process is not None:
                 return
-            self._try_to_start(last=not left)
+            time.sleep(number * START_PAUSE)
+            self._try_to_start()
+        if self._process is None:
+            raise StoppedEarlyError(
+                f"the decoder's process was killed {STARTS} times while it started",
+                "The machine is most likely short of memory: give it more, or start fewer workers; then run again.",
+            )
 
-    def _try_to_start(self, *, last: bool) -> None:
-        """last: a child that is killed before it is ready, as a machine short of memory may do, is an error."""
+    def _try_to_start(self) -> None:
+        """Leaves no process where it was killed before it was ready, as a machine short of memory may do."""
         self._stderr = os.memfd_create("ocrbatch-decoder-stderr")
         arguments = (str(self._config.memory_mb), str(os.getpid()))
         command = self._command or (sys.executable, "-P", "-m", "ocrbatch.documents.child", *arguments)
@@ -248,7 +256,7 @@ class Sandbox:
         except (EOFError, OSError, ValueError) as error:  # TimeoutError is an OSError
             said = self._complaint() or (error.strerror if isinstance(error, OSError) else "")
             status, _ = self._end(grace=1.0 if isinstance(error, EOFError) else 0.0)
-            if status == -signal.SIGKILL and not last:
+            if status == -signal.SIGKILL:
                 return
             raise UsageError(
                 f"the decoder's process does not start: {said or 'it says nothing'}",

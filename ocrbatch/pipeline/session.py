@@ -13,7 +13,6 @@ from typing import Any, Final
 from uuid import uuid4
 
 import ray
-from ray.data import ExecutionResources
 
 from ocrbatch.config import JobConfig, PipelineConfig
 from ocrbatch.errors import StoppedEarlyError, UsageError
@@ -52,10 +51,15 @@ def session(config: PipelineConfig, run_id: str) -> Iterator[Cluster]:
     if not joined:
         _connect(config)
         catch()  # Ray has taken the signals
+    options = ray.data.DataContext.get_current().execution_options
+    limits = options.resource_limits
     try:
-        _configure(config.object_store_mb if joined or cluster_address(config) else None)
+        _configure()
+        if config.object_store_mb is not None and (joined or cluster_address(config)):
+            options.resource_limits = limits.copy(object_store_memory=float(config.object_store_mb << 20))
         yield replace(_cluster(), lives_on=joined)
     finally:
+        options.resource_limits = limits  # a joined process has its own
         if joined:
             end_workers(run_id)
         else:
@@ -136,11 +140,8 @@ def _object_store_bytes() -> int:
     return max(OBJECT_STORE_MIN, min(OBJECT_STORE_MAX, int(memory * OBJECT_STORE_SHARE), int(free * 0.9)))
 
 
-def _configure(object_store_mb: int | None) -> None:
-    """object_store_mb: what the job may fill of stores that are not its own; None for Ray's own bound."""
+def _configure() -> None:
     context = ray.data.DataContext.get_current()
-    bound = None if object_store_mb is None else float(object_store_mb << 20)
-    context.execution_options.resource_limits = ExecutionResources.for_limits(object_store_memory=bound)
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     context.enable_fallback_to_arrow_object_ext_type = False

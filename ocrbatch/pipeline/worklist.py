@@ -132,8 +132,8 @@ def last_settings(storage: Storage, output: str) -> dict[str, Any]:
 
 def _tree(storage: Storage, uri: str) -> dict[str, Any]:
     try:
-        tree: dict[str, Any] = json.loads(storage.read(uri))
-    except ValueError as error:
+        tree: dict[str, Any] = dict(json.loads(storage.read(uri)))
+    except (TypeError, ValueError) as error:
         raise OutputInconsistentError(
             f"{uri} is not what a run left there: {error}", "Restore it from a backup, or delete that run's folder."
         ) from error
@@ -168,7 +168,8 @@ def _runs(storage: Storage, output: str) -> list[tuple[str, set[str]]]:
     with suppress(NotFoundError):  # no such bucket
         for entry in storage.list(join(output, RUNS)):
             run, _, name = entry.uri.rpartition("/")
-            found.setdefault(run, set()).add(name)
+            if run.rpartition("/")[0].endswith(RUNS):  # else it is of a run's later pass
+                found.setdefault(run, set()).add(name)
     return sorted(found.items(), reverse=True)
 
 

@@ -29,7 +29,7 @@ from ocrbatch.sinks.log import (
     record_to_json,
 )
 
-VERSION: Final = 2
+VERSION: Final = 3
 FOOTER: Final = b"ocrbatch.checkpoint"
 
 _FAILURE: Final = pa.struct(

@@ -144,7 +144,7 @@ class Ledger:
     def open_failures(self) -> Iterator[tuple[str, str, int | None, FailureState]]:
         """(uri, etag, page index or None, state) of the failures of each document's last version that was met.
 
-        Of a container, which has them where it could not be listed, they are past once a page of a member is held.
+        Of a container, which has them where it could not be listed, they are past once a listed member is met.
         """
         for key, pages in self.failed.items():
             if key not in self.past:
@@ -240,6 +240,8 @@ class Ledger:
                 for part in record.parts:
                     self._hold(part)
                     self.staged.setdefault(record.shard, {})[part.path] = _outline(part)
+                for key in record.ignored:
+                    self._meet(key)
                 self.ignored_keys.update(record.ignored)
             case Publish():
                 for path in record.replaces:
@@ -258,9 +260,6 @@ class Ledger:
             self.fingerprints.update(part.fingerprints)
         for document in part.pages:
             self._meet(document.key)
-            container, is_member, _ = document.uri.partition("!/")
-            if is_member:
-                self.past.update((container, etag) for etag in self.failing.get(container, ()))
             self.held[document.key] = document.page_count, self._mask(document.key) | _mask(document.pages)
             self.page_total += len(document.pages)
             self._close_failures(document.key, document.pages)
@@ -295,6 +294,9 @@ class Ledger:
         uri, etag = key
         self.past.update((uri, other) for other in self.failing.get(uri, ()) if other != etag)
         self.past.discard(key)
+        container, is_member, _ = uri.partition("!/")
+        if is_member and etag:  # it was listed; one that a manifest names has no etag where its container is broken
+            self.past.update((container, other) for other in self.failing.get(container, ()))
 
     def _mask(self, key: Key) -> int:
         return self.held.get(key, (None, 0))[1]

@@ -117,6 +117,8 @@ def _place(given: str, storage: Storage) -> _Place:
     refuse_secrets(given)
     uri, member = members.split_member(given)
     path = local_path(uri)
+    if path is not None and path.exists() and not (path.is_file() or path.is_dir()):
+        raise UsageError(f"the input {given} is a pipe, socket or device", "Name files or folders.")
     plain = uri if path is None else str(path)
     is_glob = has_magic(uri) and not (path.exists() if path is not None else storage.exists(uri))
     root = plain

@@ -12,7 +12,7 @@ import hashlib
 import io
 import json
 from collections import OrderedDict
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -25,7 +25,7 @@ import pyarrow.json
 import pyarrow.parquet as pq
 
 from ocrbatch.config import InputConfig
-from ocrbatch.errors import AccessDeniedError, CredentialsError, NotFoundError, UsageError
+from ocrbatch.errors import AccessDeniedError, CredentialsError, NotFoundError, StorageError, UsageError
 from ocrbatch.records import Document
 from ocrbatch.schema import pages_schema
 from ocrbatch.sources import listing, members
@@ -39,6 +39,7 @@ _OPEN_LISTS: Final = 4
 _BLOCK: Final = 16 << 20  # bytes; one row must fit
 
 T = TypeVar("T")
+E = TypeVar("E")
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +207,7 @@ def _documents(table: pa.Table, extra: list[pa.Field], config: InputConfig, stor
     resolver = _Resolver(config, storage, Filter.of(config.include, config.exclude), folder)
     rows = _rows(table, extra, config.uri_column, folder, config.storage.http_hosts)
     seen: dict[str, bytes] = {}
-    with closing(_looked_up(rows, resolver)) as found:
+    with closing(_looked_up(rows, resolver.look)) as found:
         for uri, values, entry in found:
             digest = _digest(values)
             for document in resolver.resolve(uri, entry):
@@ -219,23 +220,33 @@ def _documents(table: pa.Table, extra: list[pa.Field], config: InputConfig, stor
 
 
 def current(documents: Iterable[Document], config: InputConfig, storage: Storage) -> Generator[Document]:
-    """The documents in the versions that are there now, with their columns; those that are gone stay as they were.
+    """The documents in the versions that are there now, with their columns.
 
-    An archive that could not be listed before is its members, if it can be now.
+    One that is gone has an empty etag, as in a manifest; one that can't be looked up stays as it was. An archive that
+    could not be listed before is its members, if it can be now.
     """
     resolver = _Resolver(config, storage, Filter.of((), ()), "")
-    with closing(_looked_up(((d.uri, d) for d in documents), resolver)) as found:
-        for _, document, entry in found:
-            there = [now for now in resolver.resolve(document.uri, entry) if now.etag] if entry else []
-            yield from (replace(now, extra=document.extra) for now in there or [document])
+
+    def look(uri: str) -> Entry | StorageError | None:
+        try:
+            return resolver.look(uri)
+        except CredentialsError:
+            raise
+        except StorageError as error:
+            return error
+
+    with closing(_looked_up(((d.uri, d) for d in documents), look)) as found:
+        for uri, document, entry in found:
+            now = [document] if isinstance(entry, StorageError) else resolver.resolve(uri, entry)
+            yield from (replace(version, extra=document.extra) for version in now)
 
 
-def _looked_up(rows: Iterator[tuple[str, T]], resolver: _Resolver) -> Generator[tuple[str, T, Entry | None]]:
-    """What is at each row's URI, many at a time."""
+def _looked_up(rows: Iterator[tuple[str, T]], look: Callable[[str], E]) -> Generator[tuple[str, T, E]]:
+    """What `look` finds at each row's URI, many at a time."""
     pool = ThreadPoolExecutor(_THREADS)
     try:
         while chunk := list(islice(rows, _CHUNK_ROWS)):
-            entries = pool.map(resolver.look, [uri for uri, _ in chunk])
+            entries = pool.map(look, [uri for uri, _ in chunk])
             for (uri, values), entry in zip(chunk, entries, strict=True):
                 yield uri, values, entry
     finally:

@@ -182,6 +182,7 @@ def test_status_tells_what_a_run_left(output, ended, wanted, said, capsys):
         work = [Work(Document(f"/in/{name}.{'png' if name in 'ab' else 'pdf'}", "e")) for name in wanted]
         list(worklist.write(work, [], storage, str(folder), workers=1))
         worklist.write_settings(JobConfig(), storage, str(folder))
+    storage.put(str(folder / "pass-2/manifest-00000.parquet"), b"of a later pass of the same run")
     report = {"run_id": folder.name, "outcome": "interrupted", "exit_code": ended}
     storage.put(str(folder / "report.json"), json.dumps(report).encode())
     assert main(["status", str(output)]) == (5 if said else 3)

@@ -21,7 +21,7 @@ from waiting import until
 from ocrbatch.config import DocumentsConfig
 from ocrbatch.documents.pages import PageFailure, iter_pages
 from ocrbatch.documents.sandbox import Opened, Sandbox
-from ocrbatch.errors import DocumentError, UsageError
+from ocrbatch.errors import DocumentError, StoppedEarlyError, UsageError
 
 # Talks like the real child, and misbehaves at page 1 (from 0) as its first argument says. With a second argument, a
 # file, it does so only once.
@@ -245,7 +245,7 @@ def test_a_child_that_is_killed_while_it_starts_is_started_again(tmp_path: Path)
     with Sandbox(DocumentsConfig(), [sys.executable, "-c", killed + STAND_IN, ""]) as sandbox:
         assert sandbox.open(tmp_path) == Opened("pdf", 6)
     always = Sandbox(DocumentsConfig(), [sys.executable, "-c", "import os; os.kill(os.getpid(), 9)"])
-    with pytest.raises(UsageError, match="does not start"):
+    with pytest.raises(StoppedEarlyError, match="killed 3 times while it started"):
         always.open(tmp_path)
 
 

@@ -63,6 +63,7 @@ def test_how_much_of_a_joined_cluster_s_memory_a_run_may_fill(asked, bound):
         limits = DataContext.get_current().execution_options.resource_limits
         assert limits.object_store_memory == bound
         assert limits.cpu == float("inf")
+    assert DataContext.get_current().execution_options.resource_limits.object_store_memory == float("inf")
 
 
 def has_ended(worker):

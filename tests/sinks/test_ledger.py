@@ -58,12 +58,22 @@ def test_failures_are_past_once_another_version_is_met() -> None:
     assert ledger.failure_total == 4, "the version of the first three is back"
 
 
-def test_an_archive_that_could_not_be_listed_is_past_once_a_page_of_it_is_held() -> None:
+def test_an_archive_that_could_not_be_listed_is_past_once_a_listed_member_is_met() -> None:
     ledger = opened()
-    add(ledger, failures_part("a", version("a.zip", "1"), version("a.zip!/2.png", "1-0"), version("b.zip", "1")))
-    assert ledger.failure_total == 3, "a list may name a broken archive and its member"
+    broken = [version(f"{name}.zip", "1") for name in "abcd"]
+    add(ledger, failures_part("a", *broken, version("a.zip!/2.png", "")))
+    assert ledger.failure_total == 5, "a list may name a broken archive and its member"
     add(ledger, pages_part("b", ("b.zip!/1.png", 1, (0,))))
-    assert [uri for uri, *_ in ledger.open_failures()] == ["a.zip", "a.zip!/2.png"]
+    add(ledger, failures_part("c", version("c.zip!/1.png", "2-0")))
+    ledger.apply(ledger.next, Add("main", 0, "", (), (("d.zip!/list.json", "2-0"),)))
+    assert [uri for uri, *_ in ledger.open_failures()] == ["a.zip", "a.zip!/2.png", "c.zip!/1.png"]
+
+
+def test_a_failure_is_past_once_its_file_is_no_document() -> None:
+    ledger = opened()
+    add(ledger, failures_part("a", version("a.json", "1")))
+    ledger.apply(ledger.next, Add("main", 0, "", (), (("a.json", "2"),)))
+    assert ledger.failure_total == 0
 
 
 def test_settings_are_those_that_pages_were_read_with() -> None:

@@ -215,3 +215,9 @@ def test_s3(s3_env: S3Server, tmp_path: Path) -> None:
         (members[1], True, "2"),
         (f"{root}in/z.png", False, "3"),
     ]
+
+
+def test_an_input_that_is_no_file(storage: Storage, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.png")
+    with pytest.raises(UsageError, match="is a pipe, socket or device"):
+        list(documents(InputConfig(uris=(str(tmp_path / "pipe.png"),)), storage))

@@ -15,7 +15,7 @@ import pytest
 from sources_containers import Put, PutMemory, failing, zip_bytes
 
 from ocrbatch.config import InputConfig
-from ocrbatch.errors import CredentialsError, UsageError
+from ocrbatch.errors import CredentialsError, StorageError, UsageError
 from ocrbatch.records import Document
 from ocrbatch.sources import manifest as manifests
 from ocrbatch.sources.manifest import _rows, read
@@ -279,8 +279,26 @@ def test_documents_as_they_are_now(storage: Storage, put: Put, folder: Path) -> 
     assert list(now) == ["a.png", "x/c.png", "s.zip!/p/1.png", "s.zip!/2.png", "t.zip!/3.png", "b.png"]
     assert [d.extra["shelf"] for d in now.values()] == ["1", "2", "3", "3", "4", "5"]
     old = {d.uri.removeprefix(f"{folder}/"): d for d in before}
-    assert {name for name in now if now[name] == old.get(name)} == {"x/c.png", "s.zip!/p/1.png", "b.png"}
+    assert {name for name in now if now[name] == old.get(name)} == {"b.png"}
+    assert [name for name in now if not now[name].etag] == ["x/c.png", "s.zip!/p/1.png"], "they are gone"
     assert (now["a.png"].size, now["a.png"].etag) == (9, storage.stat(f"{folder}/a.png").etag)
+
+
+def test_a_document_that_can_not_be_looked_up_stays_as_it_was(
+    storage: Storage, put: Put, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, _ = load(storage, put("list.txt", b"a.png\nb.png\n"))
+    put("b.png", b"another b")
+    stat = storage.stat
+
+    def unwell(uri: str) -> Entry:
+        if uri.endswith("a.png"):
+            raise StorageError("503")
+        return stat(uri)
+
+    monkeypatch.setattr(storage, "stat", unwell)
+    now = list(manifests.current(before, InputConfig(), storage))
+    assert (now[0], now[1].size) == (before[0], 9)
 
 
 @pytest.mark.parametrize("suffix", [".txt", ""])
