@@ -5,9 +5,10 @@ BIN = $(shell $(PY) -c 'import pathlib, sys; print(pathlib.Path(sys.executable).
 IMAGES ?= tests/resources/documents
 DOCUMENTS ?= tests/resources/documents
 ROUNDS ?= 3
+SEEDS ?= 0-47
 
 .DEFAULT_GOAL := help
-.PHONY: help venv install lint format test test-fast crash opening faults bench choices hashes samples image clean
+.PHONY: help venv install lint format test test-fast chaos crash faults long fuzz interrupts opening bench choices hashes samples image clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,8 +36,20 @@ test: ## Run all tests but the long proofs
 test-fast: ## Run the tests that start neither Ray nor an S3 server
 	$(PY) -m pytest -m 'not slow and not ray and not s3'
 
+chaos: ## Kill, stop and break 48 runs of the job by seeds; goes on where it was cut off (SEEDS=0-47, an hour)
+	$(PY) tests/chaos/chaos.py --seeds $(SEEDS) --state build/chaos.jsonl
+
 crash: ## Kill and stop a small run before and after each of its storage calls (6 minutes)
 	$(PY) -m pytest -m slow tests/sinks/test_process_crash.py
+
+long: ## Read a PDF of 5,000 pages and a TIFF of 1,000 frames, killed in the middle, in bounded memory (15 minutes)
+	$(PY) -m pytest -m slow -s tests/chaos/test_long_documents.py
+
+fuzz: ## Give the decoders 5,000 damaged files
+	$(PY) -m pytest -m slow tests/documents/test_documents_fuzz.py
+
+interrupts: ## Time a run's end after Ctrl-C and SIGTERM (3 minutes)
+	$(PY) tests/benchmarks/interrupts.py
 
 opening: ## Time the opening of a log of 100,000 records
 	$(PY) tests/benchmarks/opening.py
