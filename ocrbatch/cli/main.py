@@ -69,7 +69,9 @@ def _execute(words: list[str]) -> int:
             sub.set_defaults(execute=module.execute)
     arguments, strange = parser.parse_known_args(words)
     if strange:
-        hint = "; --input takes one: quote a glob, or the shell puts the files in its place" * ("--input" in words)
+        hint = "; --input takes one: quote a glob, or the shell puts the files in its place" * hasattr(
+            arguments, "input"
+        )
         parser.error(f"unrecognized arguments: {' '.join(strange)}{hint}")
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     try:

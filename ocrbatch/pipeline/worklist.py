@@ -150,9 +150,9 @@ def manifests(storage: Storage, run: str) -> list[ManifestFile]:
 
 
 def all_manifests(storage: Storage, output: str) -> Iterator[ManifestFile]:
-    """Those of every run but retries, the newest first."""
+    """Those of every run and every retry that has read anything, the newest first."""
     for run, left in _runs(storage, output):
-        if SETTINGS in left:
+        if SETTINGS in left or RETRY_SETTINGS in left:
             yield from manifests(storage, run)
 
 

@@ -77,6 +77,20 @@ def test_a_replaced_file_is_read_as_it_is_now(tmp_path, capsys):
     assert [main([verb, str(output)]) for verb in ("status", "verify")] == [0, 0]
 
 
+def test_a_version_that_only_a_retry_met_keeps_its_columns(tmp_path):
+    file, output, listed = tmp_path / "page.png", tmp_path / "out", tmp_path / "list.csv"
+    file.write_bytes(b"\x89PNG\r\n\x1a\n")
+    listed.write_text("uri,shelf\npage.png,7\n")
+    assert main(["run", "--manifest", str(listed), "--output", str(output), "--set", "engine.name=fake"]) == 3
+    for broken in (b"\x89PNG\r\n\x1a\n again", None):  # replaced by another broken one, then gone
+        file.write_bytes(broken) if broken else file.unlink()
+        assert main(["retry", str(output)]) == 3
+    shutil.copy(DOCUMENTS / "invoice.png", file)
+    assert main(["retry", str(output)]) == 0
+    (row,) = rows(output)
+    assert row["shelf"] == "7"
+
+
 def test_nothing_that_fits_changes_nothing(output, capsys):
     before = snapshot(output)
     assert main(["retry", str(output), "--uri", "*.tif"]) == 2
