@@ -36,17 +36,17 @@ test: ## Run all tests but the long proofs
 test-fast: ## Run the tests that start neither Ray nor an S3 server
 	$(PY) -m pytest -m 'not slow and not ray and not s3'
 
-chaos: ## Kill, stop and break 48 runs of the job by seeds; goes on where it was cut off (SEEDS=0-47, an hour)
+chaos: ## Kill, stop and break 48 runs of the job by seeds; goes on where it was cut off (SEEDS=0-47, 50 minutes)
 	$(PY) tests/chaos/chaos.py --seeds $(SEEDS) --state build/chaos.jsonl
 
-crash: ## Kill and stop a small run before and after each of its storage calls (6 minutes)
-	$(PY) -m pytest -m slow tests/sinks/test_process_crash.py
+crash: ## Kill and stop a small run before and after each of its storage calls (30 minutes)
+	$(PY) -m pytest -m slow tests/sinks/test_process_crash.py tests/chaos/test_each_call.py
 
-long: ## Read a PDF of 5,000 pages and a TIFF of 1,000 frames, killed in the middle, in bounded memory (15 minutes)
+long: ## Read a PDF of 5,000 pages and a TIFF of 1,000 frames, killed in the middle, in bounded memory (3 minutes)
 	$(PY) -m pytest -m slow -s tests/chaos/test_long_documents.py
 
-fuzz: ## Give the decoders 5,000 damaged files
-	$(PY) -m pytest -m slow tests/documents/test_documents_fuzz.py
+fuzz: ## Give the decoders 5,000 damaged files (DOCUMENTS=..., a folder to make them from)
+	FUZZ_DOCUMENTS=$(DOCUMENTS) $(PY) -m pytest -m slow -s tests/documents/test_documents_fuzz.py
 
 interrupts: ## Time a run's end after Ctrl-C and SIGTERM (3 minutes)
 	$(PY) tests/benchmarks/interrupts.py

@@ -19,24 +19,51 @@ DECODER = "ocrbatch.documents.child"
 SECONDS = 3.0  # of a pause, and of trouble with the storage
 NOISE_SHARE = 0.1
 CPUS = 2  # of each node, declared
+STORE_BYTES = 300 << 20
+# Ray notices a dead node after 15 s, asks another for an object that it had after 10 s and then 20, and gives workers
+# little more of a busy machine than the plain reader gets: storms would spend a third of their time on that.
+SYSTEM = {
+    "health_check_period_ms": 1000,
+    "health_check_failure_threshold": 5,
+    "object_manager_pull_timeout_ms": 1000,
+    "worker_niceness": 0,
+}
 
 
 class Nodes:
     """A Ray of two nodes on this machine, each with workers of its own."""
 
     def __init__(self, work: Path) -> None:
-        """work: a folder; where the pages that workers read are counted."""
-        self._count = work / "pages-read"
+        """work: a folder; where the pages that workers read, and all calls that change the storage, are counted."""
+        self._count, self._calls = work / "pages-read", work / "calls"
         self._count.touch()
-        os.environ |= {"OCRBATCH_CHAOS_COUNT": str(self._count), "PYTHONPATH": str(HOOK)}  # of all workers
-        self._settings = {"num_cpus": CPUS, "object_store_memory": 300 << 20, "include_dashboard": False}
-        self._cluster = Cluster(initialize_head=True, head_node_args=self._settings)
-        self._second = self._cluster.add_node(num_cpus=CPUS, object_store_memory=300 << 20)
+        os.environ |= {
+            "OCRBATCH_CHAOS_COUNT": str(self._count),
+            "OCRBATCH_CHAOS_CALLS": str(self._calls),
+            "PYTHONPATH": str(HOOK),
+        }  # of all workers
+        self._settings = {"num_cpus": CPUS, "object_store_memory": STORE_BYTES}
+        head = {**self._settings, "include_dashboard": False, "_system_config": SYSTEM}
+        self._cluster = Cluster(initialize_head=True, head_node_args=head)
+        self._second = self._cluster.add_node(**self._settings)
 
     @property
     def pages_read(self) -> int:
         """How many pages workers have begun to read since it started."""
         return self._count.stat().st_size
+
+    def count_calls(self, killed_at: int | None = None, when: str = "before") -> None:
+        """Counts calls that change the storage, from 0. killed_at: who makes that one is killed `before` or `after`."""
+        kill = self._calls.with_suffix(".kill")
+        kill.unlink(missing_ok=True)
+        self._calls.write_bytes(b"")
+        if killed_at is not None:
+            kill.write_text(f"{killed_at} {when}")
+
+    @property
+    def calls(self) -> int:
+        """How many there have been."""
+        return self._calls.stat().st_size
 
     @property
     def address(self) -> str:
@@ -46,7 +73,7 @@ class Nodes:
     def replace_second(self) -> None:
         """Kills the second node, all at once, and gives the cluster another."""
         self._cluster.remove_node(self._second, allow_graceful=False)
-        self._second = self._cluster.add_node(num_cpus=CPUS, object_store_memory=300 << 20)
+        self._second = self._cluster.add_node(**self._settings)
 
     def stop(self) -> None:
         """Ends both."""

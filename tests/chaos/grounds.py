@@ -46,10 +46,10 @@ class Grounds:
             place.files.delete_dir(place.path)
         return outcome
 
-    def run(self, source: Path, output: Path, *settings: str) -> int:
-        """One undisturbed run on these nodes; gives its exit code."""
-        plan = Plan(0, "disk", "fake", "fused", ())
-        with command(plan, on_disk(source, output), self.nodes, self._work / "told" / output.name, settings) as driver:
+    def run(self, source: Path, output: Path, *settings: str, name: str = "run") -> int:
+        """One undisturbed run on these nodes; gives its exit code. name: of the folder for what it prints."""
+        plan, told = Plan(0, "disk", "fake", "fused", ()), self._work / "told" / f"{output.name}-{name}"
+        with command(plan, on_disk(source, output), self.nodes, told, settings) as driver:
             return driver.wait()
 
     def _place(self, plan: Plan) -> Place:

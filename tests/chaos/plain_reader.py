@@ -12,8 +12,10 @@ import json
 import os
 import select
 import sys
+import time
 from typing import Any
 
+import pyarrow
 from pyarrow import ArrowException, dataset
 from pyarrow.fs import FileSelector, FileSystem, LocalFileSystem, S3FileSystem
 
@@ -28,6 +30,7 @@ def watch(folder: str, files: FileSystem) -> dict[str, Any]:
     while not last:
         last = bool(select.select([sys.stdin], [], [], 0)[0])
         if not before and not is_published(folder, files):
+            time.sleep(0.05)
             continue
         try:
             table = dataset.dataset(folder, filesystem=files, format="parquet").to_table(columns=KEY)
@@ -54,6 +57,7 @@ def is_published(folder: str, files: FileSystem) -> bool:
 
 if __name__ == "__main__":
     os.nice(19)
+    pyarrow.set_cpu_count(1)
     print(
         json.dumps(watch(sys.argv[1], S3FileSystem(**json.loads(sys.argv[2])) if sys.argv[2:] else LocalFileSystem()))
     )

@@ -14,10 +14,11 @@ import pyarrow.parquet as pq
 import pytest
 from checker import check, content, rows
 from grounds import Grounds
-from plan import FAKE_SEEDS, KILLS, LEAST_KILLS, SEEDS, plan
+from plan import FAKE_SEEDS, KILLS, KILLS_A_STORM, SEEDS, plan
 from pyarrow.fs import LocalFileSystem
 
 MARKER = [1, 2, 3]  # B, G, R of the first pixel
+MARKED = ("0100-marked.png", "0300-marked.png", "0500-marked.png")  # one page in 200
 PLANNED = {("a.pdf", 0), ("a.pdf", 1), ("b.png", 0)}
 
 
@@ -31,7 +32,7 @@ def grounds(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Grounds]:
 @pytest.mark.s3
 @pytest.mark.models
 @pytest.mark.timeout(400)
-@pytest.mark.parametrize("seed", [2, 3, 40])
+@pytest.mark.parametrize("seed", [2, 5, 40])
 def test_a_storm_leaves_each_page_once(grounds: Grounds, seed: int) -> None:
     assert grounds.storm(plan(seed)).faults == []
 
@@ -40,14 +41,15 @@ def test_a_storm_leaves_each_page_once(grounds: Grounds, seed: int) -> None:
 @pytest.mark.models
 @pytest.mark.timeout(400)
 def test_poison_harms_itself_only(grounds: Grounds, tmp_path: Path) -> None:
-    """Three documents that crash, hang and exhaust the decoder, and a page on which the engine kills its worker."""
+    """Three documents that crash, hang and exhaust the decoder, and one page in 200 on which the engine kills its worker."""
     source, output = tmp_path / "in", tmp_path / "poisoned"
     shutil.copytree(grounds.source("fake"), source)
     for deed in ("crash", "hang", "eat"):
         (source / f"{deed}.png").write_bytes(f"POISON:{deed} ".encode())
     page = np.full((64, 256, 3), 255, np.uint8)
     page[0, 0] = MARKER
-    cv2.imwrite(str(source / "marked.png"), page)
+    for name in MARKED:
+        cv2.imwrite(str(source / name), page)
     options = f"engine.options={{fault: crash, marker: {MARKER}}}"
     assert grounds.run(source, output, options, "documents.timeout=3", "documents.memory_mb=512") == 3
     files = LocalFileSystem()
@@ -55,16 +57,16 @@ def test_poison_harms_itself_only(grounds: Grounds, tmp_path: Path) -> None:
         "crash.png": "DECODE_CRASHED",
         "hang.png": "DECODE_TIMEOUT",
         "eat.png": "DECODE_MEMORY",
-        "marked.png": "WORKER_CRASHED",
+        **dict.fromkeys(MARKED, "WORKER_CRASHED"),
     }
     clean = grounds.clean("fake")
-    assert dict(+check(files, str(output), set(clean), clean)) == {"failed": 4}
+    assert dict(+check(files, str(output), set(clean), clean)) == {"failed": 6}
 
 
 def test_storms_are_what_they_promise_to_be() -> None:
     plans = [plan(seed) for seed in range(SEEDS)]
     assert plans == [plan(seed) for seed in range(SEEDS)]
-    assert all(sum(blow.what in KILLS for blow in each.blows) >= LEAST_KILLS for each in plans)
+    assert all(sum(blow.what in KILLS for blow in each.blows) == KILLS_A_STORM for each in plans)
     assert all(list(each.blows) == sorted(each.blows, key=lambda blow: blow.at) for each in plans)
     assert {blow.what for each in plans for blow in each.blows} == {*KILLS, "pause", "storage"}
     for some in (plans[:FAKE_SEEDS], plans[FAKE_SEEDS:]):

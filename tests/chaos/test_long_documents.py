@@ -9,8 +9,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import pikepdf
 import psutil
-import pypdfium2
 import pytest
 from checker import Key, check, content
 from command import Command
@@ -28,19 +28,18 @@ MIDDLE = 0.4
 @pytest.fixture(scope="module")
 def documents(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("long")
-    document = pypdfium2.PdfDocument.new()
-    font = pypdfium2.raw.FPDFText_LoadStandardFont(document, b"Helvetica")
-    for number in range(PAGES):
-        page = document.new_page(200, 60)
-        text = pypdfium2.raw.FPDFPageObj_CreateTextObj(document, font, 16)
-        line = f"Page {number + 1}, sum {number * 37}"
-        pypdfium2.raw.FPDFText_SetText(text, (pypdfium2.raw.FPDF_WCHAR * (len(line) + 1))(*map(ord, line), 0))
-        pypdfium2.raw.FPDFPageObj_Transform(text, 1, 0, 0, 1, 10, 24)
-        pypdfium2.raw.FPDFPage_InsertObject(page, text)
-        page.gen_content()
-        page.close()
-    document.save(folder / "long.pdf")
-    document.close()
+    with pikepdf.new() as pdf:
+        fonts = pikepdf.Dictionary(
+            Helvetica=pdf.make_indirect(
+                pikepdf.Dictionary(Type=pikepdf.Name.Font, Subtype=pikepdf.Name.Type1, BaseFont=pikepdf.Name.Helvetica)
+            )
+        )
+        for number in range(PAGES):
+            page = pdf.add_blank_page(page_size=(200, 60))
+            page.Resources = pikepdf.Dictionary(Font=fonts)
+            text = f"BT /Helvetica 16 Tf 10 24 Td (Page {number + 1}, sum {number * 37}) Tj ET"
+            page.Contents = pdf.make_stream(text.encode())
+        pdf.save(folder / "long.pdf")
     first, *others = (frame(number) for number in range(FRAMES))
     first.save(folder / "long.tiff", save_all=True, append_images=others, compression="group4")
     return folder

@@ -1,8 +1,12 @@
-"""Damaged files of every format before the decoder: whatever they do to it is an error of that file, in time."""
+"""Damaged files of every format before the decoder: whatever they do to it is an error of that file, in time.
+
+They are made from small files of each kind and from those in the folder $FUZZ_DOCUMENTS (unset: the sample documents).
+"""
 
 from __future__ import annotations
 
 import io
+import os
 import random
 import time
 from collections import Counter
@@ -22,6 +26,7 @@ from ocrbatch.errors import DocumentError
 
 SEED = 20261121
 PAGES = 3  # of a document, at most
+LARGEST = 2 << 20  # of the real documents, in bytes
 TIMEOUT = 5.0
 GRACE = 3.0  # for a child to be ended and another to start, on a busy machine
 LIMITS = DocumentsConfig(timeout=TIMEOUT, memory_mb=512, max_image_pixels=4_000_000, max_pixels=4_000_000)
@@ -92,6 +97,13 @@ def pdfs() -> Iterator[bytes]:
     yield empty.getvalue()
 
 
+def samples() -> list[bytes]:
+    """Real documents, the smaller ones."""
+    folder = Path(os.environ.get("FUZZ_DOCUMENTS") or DOCUMENTS)
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file() and 0 < path.stat().st_size <= LARGEST]
+    return [path.read_bytes() for path in files]
+
+
 def truncate(drawn: random.Random, body: bytes, _: bytes) -> bytes:
     return body[: drawn.randrange(len(body))]
 
@@ -144,7 +156,7 @@ MUTATIONS: tuple[Callable[[random.Random, bytes, bytes], bytes], ...] = (
 @pytest.mark.parametrize("count", [200, pytest.param(5000, marks=pytest.mark.slow)])
 def test_damaged_files_are_failures_of_their_own(count: int, tmp_path: Path) -> None:
     drawn = random.Random(SEED)
-    whole = [*images(), *pdfs()]
+    whole = [*images(), *pdfs(), *samples()]
     path, sound = tmp_path / "damaged", tmp_path / "sound"
     sound.write_bytes(whole[0])
     outcomes: Counter[str] = Counter()

@@ -1,8 +1,9 @@
-"""Put on PYTHONPATH, looks into every process of a run: counts the pages that are read, and makes poison work.
+"""Put on PYTHONPATH, looks into every process of a run: counts what it does, makes poison work, kills it at a call.
 
 A page on which a worker finds lines is a byte in the file $OCRBATCH_CHAOS_COUNT, whether its row is ever committed or
-not. A document that begins with `POISON:` and the name of a deed makes the decoder's process do it. Nothing is imported
-here before the package does so itself.
+not. A mutating call of the storage is a byte in $OCRBATCH_CHAOS_CALLS; the process that makes the call whose number
+stands in the file of that name and `.kill` is killed, before it or `after` it. A document that begins with `POISON:`
+and the name of a deed makes the decoder's process do it. Nothing is imported here before the package does so itself.
 """
 
 from __future__ import annotations
@@ -33,6 +34,43 @@ def count_pages(module: ModuleType) -> None:
     module.Reader.detect = counting
 
 
+def stumble(module: ModuleType) -> None:
+    """Around each call of `Storage` that changes anything."""
+    place = os.environ.get("OCRBATCH_CHAOS_CALLS")
+
+    def stumbling(call: Callable[..., Any]) -> Callable[..., Any]:
+        def counted(*args: Any, **named: Any) -> Any:
+            number, (meant, when) = append(place or os.devnull), orders(f"{place}.kill")
+            if number == meant and when == "before":
+                os.kill(os.getpid(), signal.SIGKILL)
+            result = call(*args, **named)
+            if number == meant:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return result
+
+        return counted
+
+    for name in MUTATING if place else ():
+        setattr(module.Storage, name, stumbling(getattr(module.Storage, name)))
+
+
+def append(place: str) -> int:
+    """One more byte in a file that several processes append to; gives its number, from 0."""
+    with open(place, "ab", buffering=0) as file:  # noqa: PTH123
+        file.write(b".")
+        return file.tell() - 1
+
+
+def orders(place: str) -> tuple[int, str]:
+    """At which call to die, `before` or `after` it."""
+    try:
+        with open(place, encoding="ascii") as file:  # noqa: PTH123
+            number, when = file.read().split()
+    except FileNotFoundError:
+        return -1, ""
+    return int(number), when
+
+
 def swallow_poison(module: ModuleType) -> None:
     """Around the decoder's own opening of an image."""
     opened = module.ImagePages.__init__
@@ -61,7 +99,12 @@ def eat() -> None:
 
 
 DEEDS: dict[str, Callable[[], None]] = {"crash": crash, "hang": hang, "eat": eat}
-PATCHES = {"ocrbatch.reading.reader": count_pages, "ocrbatch.documents.image": swallow_poison}
+MUTATING = ("put", "put_if_absent", "copy_if_absent", "delete")
+PATCHES = {
+    "ocrbatch.reading.reader": count_pages,
+    "ocrbatch.documents.image": swallow_poison,
+    "ocrbatch.storage.store": stumble,
+}
 
 
 class Patching(Loader):
