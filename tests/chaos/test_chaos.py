@@ -41,7 +41,7 @@ def test_a_storm_leaves_each_page_once(grounds: Grounds, seed: int) -> None:
 @pytest.mark.models
 @pytest.mark.timeout(400)
 def test_poison_harms_itself_only(grounds: Grounds, tmp_path: Path) -> None:
-    """Three documents that crash, hang and exhaust the decoder, and one page in 200 on which the engine kills its worker."""
+    """Documents that crash, hang and exhaust the decoder, and a page in 200 on which the engine kills its worker."""
     source, output = tmp_path / "in", tmp_path / "poisoned"
     shutil.copytree(grounds.source("fake"), source)
     for deed in ("crash", "hang", "eat"):
