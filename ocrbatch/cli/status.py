@@ -10,7 +10,6 @@ from typing import Final
 from ocrbatch.cli.options import output_arguments, output_config, print_json
 from ocrbatch.errors import FAILURE_CODES, FailureCode
 
-WHOLE: Final = (0, 3)  # exit codes of a run that left nothing to the next
 UNKNOWN: Final = FailureCode(
     "",
     "",
@@ -26,28 +25,23 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(arguments: argparse.Namespace) -> int:
-    """Reads the log and what the last run left beside it, which is quick whatever the dataset's size.
+    """Reads the log and what runs left beside it, which is quick whatever the dataset's size.
 
-    Exit code 5 where that run, or one that is at work, has not come to its end; else 3 where failures are open.
+    Exit code 5 where one of them, or one that is at work, has not come to its end; else 3 where failures are open.
     """
     config = output_config(arguments)
-    from ocrbatch.documents.pages import parse_pages
-    from ocrbatch.pipeline.worklist import last_planned, last_report
+    from ocrbatch.pipeline.unfinished import unfinished
+    from ocrbatch.pipeline.worklist import last_report
     from ocrbatch.sinks.commit import existing_ledger
-    from ocrbatch.sinks.verify import unaccounted
     from ocrbatch.storage import Storage
 
     storage = Storage(config.output.storage)
     ledger = existing_ledger(storage, config.output.uri)
     last = last_report(storage, config.output.uri)
-    missing, unlisted = 0, False
-    if last.get("exit_code") not in WHOLE:
-        planned = last_planned(storage, config.output.uri)
-        lost = unaccounted(ledger, planned.keys or (), parse_pages(planned.pages).expected)
-        missing, unlisted = sum(max(1, len(pages)) for _, pages in lost), planned.stopped
+    left = unfinished(storage, config.output.uri, ledger)
     failures = list(ledger.open_failures())
     codes = Counter((state.code, state.stage) for *_, state in failures)
-    code = 5 if missing or unlisted or not ledger.settled else 3 if failures else 0
+    code = 5 if left.lost or left.unlisted or not ledger.settled else 3 if failures else 0
     if arguments.json:
         print_json(
             {
@@ -56,7 +50,8 @@ def execute(arguments: argparse.Namespace) -> int:
                 "parts": ledger.page_parts,
                 "unpublished": not ledger.settled,
                 "last_run": {name: last.get(name) for name in ("run_id", "outcome", "exit_code")},
-                "missing": missing,
+                "missing": left.count,
+                "unfinished_runs": left.runs,
                 "open_failures": {name: n for (name, _), n in codes.items()},
                 "failures": [
                     {"uri": uri, "etag": etag, "page_index": index, **asdict(state)}
@@ -68,9 +63,11 @@ def execute(arguments: argparse.Namespace) -> int:
     print(f"Pages        {ledger.page_total} in {ledger.page_parts} part{'' if ledger.page_parts == 1 else 's'}")
     if not ledger.settled:
         print("Unfinished   a run is at work, or was cut off: the next one publishes what it committed")
-    elif missing or unlisted:
-        left = f"{missing} documents or pages" if missing else "it had not listed all yet"
-        print(f"Unfinished   {left} of run {last['run_id']}: run the same command again")
+    if left.unlisted:
+        print("Unfinished   the last run had not listed all yet: run the same command again")
+    if left.lost:
+        print(f"Unfinished   {left.count} documents or pages are still to be read: run the same command again")
+        print("\n".join(f"             or, if they are not wanted any more, delete {run}" for run in left.runs))
     print(f"Open         {len(failures)} failure{'' if len(failures) == 1 else 's'}")
     for (name, stage), count in codes.most_common():
         uri, _, index, _ = next(f for f in failures if f[3].code == name)

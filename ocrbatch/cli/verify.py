@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 
 from ocrbatch.cli.options import output_arguments, output_config, print_json
-from ocrbatch.documents.pages import parse_pages
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -15,20 +14,23 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(arguments: argparse.Namespace) -> int:
-    """Compares the dataset with its log, and with what the last run set out to read.
+    """Compares the dataset with its log, and with what the runs set out to read.
 
-    Exit code 4 where a promise is broken, 5 where all is well so far but the last run was stopped before its end.
+    Exit code 4 where a promise is broken, 5 where all is well so far but a run was stopped before its end.
     """
     config = output_config(arguments)
-    from ocrbatch.pipeline.worklist import last_planned
+    from ocrbatch.pipeline.unfinished import unfinished
+    from ocrbatch.sinks.commit import read_ledger
     from ocrbatch.sinks.verify import verify
     from ocrbatch.storage import Storage
 
     storage = Storage(config.output.storage)
-    planned = last_planned(storage, config.output.uri)
-    selected = parse_pages(planned.pages).expected
-    found = verify(storage, config.output.uri, planned=planned.keys, selected=selected, quick=arguments.quick)
-    if planned.stopped:
+    found = verify(storage, config.output.uri, quick=arguments.quick)
+    left = unfinished(storage, config.output.uri, read_ledger(storage, config.output.uri), recheck=True)
+    found.account(left.lost)
+    if not left.known:
+        found.notes.append("no run has left word of what it was asked for, so whether all of that is here is not known")
+    if left.unlisted:
         found.unfinished.append("what the last run would have read: it was stopped before it had listed that")
     if not found.settled and not found.unfinished:
         found.unfinished.append("a run that is at work, or was cut off before its end")
@@ -62,10 +64,12 @@ def execute(arguments: argparse.Namespace) -> int:
             print(f"Unfinished   {missing} that a run set out to read")
             print("\n".join(f"  {line}" for line in found.unfinished))
             print(f"  -> run the same command again{'' if found.settled else ', once no run is at work'}")
+            print("\n".join(f"  -> or, if it is not wanted any more, delete {run}" for run in left.runs))
         if not found.ok:
             print("The output breaks its promises.")
             print(
-                "  -> restore those files from a backup or a bucket's older versions; without one, take another output"
+                "  -> restore what is gone or changed from a backup or a bucket's older versions; without one, take "
+                "another output"
             )
         elif not found.unfinished:
             print("Each page is there exactly once.")

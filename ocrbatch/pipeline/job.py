@@ -65,7 +65,7 @@ class Job:
 
     def read(self, work: Iterable[Work], inputs: Source, cluster: Cluster) -> None:
         """Reads all work, then again what was lost on the way, until each page has its row or its failure."""
-        folder = join(self.config.output.uri, worklist.RUNS, self.report.run_id)
+        folder = self._folder
         pools = size_pools(cluster, self.config.pipeline, self.config.engine.device)
         self._introduce(pools)
         self.extra = inputs.extra
@@ -114,6 +114,8 @@ class Job:
         self.report.stale = bool(ledger.fingerprints - {self.report.fingerprint})
         self._lap("publish")
         self._save()
+        if not self.report.missing:
+            self.storage.put(join(self._folder, worklist.DONE), b"")
 
     def _introduce(self, pools: Pools) -> None:
         report, identity = self.report, self.identity
@@ -139,6 +141,10 @@ class Job:
                     self.committer.publish(limit=1)
                 self.progress.show()
         self._commit()
+
+    @property
+    def _folder(self) -> str:
+        return join(self.config.output.uri, worklist.RUNS, self.report.run_id)
 
     @property
     def _imprint(self) -> Imprint:
@@ -207,8 +213,7 @@ class Job:
     def _save(self) -> None:
         published = self.committer.ledger.published.values()
         self.report.parts_published = sum(p.kind == "pages" and p.n > self.committer.epoch for p in published)
-        uri = join(self.config.output.uri, worklist.RUNS, self.report.run_id, worklist.REPORT)
-        self.storage.put(uri, self.report.to_json().encode())
+        self.storage.put(join(self._folder, worklist.REPORT), self.report.to_json().encode())
 
     def _lap(self, phase: str) -> None:
         now = time.monotonic()

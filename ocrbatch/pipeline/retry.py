@@ -55,16 +55,13 @@ class FailedDocuments:
     def documents(self) -> Generator[Document]:
         """As they stood in the manifests of earlier runs, with their pass-through columns; replaced ones as they are.
 
-        Raises UsageError where the output is none, and where no failure fits.
+        Raises UsageError where the output is none.
         """
         storage, output = Storage(self.config.output.storage), self.config.output.uri
         failures = existing_ledger(storage, output).open_failures()
         left: dict[tuple[str, str], Any] = {
             (uri, etag): None for uri, etag, _, state in failures if self.chosen.fits(uri, state.code)
         }
-        if not left:
-            remedy = "`ocrbatch status` names them; * in --uri also stands for slashes."
-            raise UsageError(f"no open failure of {output} fits", remedy)
         found: list[Document] = []
         for file in worklist.all_manifests(storage, output):
             if not left:

@@ -86,7 +86,7 @@ def _run(config: JobConfig, run_id: str, wait: bool, say: Callable[[str], None],
             tally.add(decision)
         if not first and ledger.settled:
             _describe(report, tally)
-            report.outcome = "nothing_left"
+            report.outcome = "nothing_left" if retry is None else "nothing_fits"
             report.stale = identity is not None and bool(ledger.fingerprints - {identity.fingerprint})
             return report
 

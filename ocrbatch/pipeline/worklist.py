@@ -19,7 +19,6 @@ import pyarrow.parquet as pq
 
 from ocrbatch.config import JobConfig
 from ocrbatch.errors import NotFoundError, OutputInconsistentError, UsageError
-from ocrbatch.sinks.log import Key
 from ocrbatch.sources.selection import Work, manifest_batches, manifest_schema, read_manifest
 from ocrbatch.storage import Storage, join, redact
 
@@ -27,6 +26,7 @@ RUNS: Final = "_ocrbatch/runs"
 SETTINGS: Final = "config.json"
 RETRY_SETTINGS: Final = "retry.json"  # of a retry, which sets out to read what it picked and nothing else
 REPORT: Final = "report.json"  # left at the end, also of a run that was stopped
+DONE: Final = "done"  # left after it, by a run that has read all that it set out to
 FILE_ROWS: Final = 16_384
 # A row group is what one decode task takes: small enough to spread, large enough to keep Ray's cost a page low.
 GROUP_ROWS: Final = 16
@@ -91,43 +91,24 @@ def read(files: Iterable[ManifestFile], storage: Storage) -> Iterator[Work]:
             yield from read_manifest(batch)
 
 
-@dataclass(frozen=True, slots=True)
-class Planned:
-    """What a run set out to do: its documents, and its `documents.pages`. keys None: no run has left a list.
-
-    stopped: and the last one was stopped while it listed what there is to read.
-    """
-
-    keys: Iterable[Key] | None = None
-    pages: str = ""
-    stopped: bool = False
-
-
-def last_planned(storage: Storage, output: str) -> Planned:
-    """The work of the last run of an output that listed it to the end, as its manifest says."""
-    stopped = False
-    for run, left in _runs(storage, output):
-        if SETTINGS in left:
-            settings = _tree(storage, join(run, SETTINGS))
-            keys = ((work.document.uri, work.document.etag) for work in read(manifests(storage, run), storage))
-            return Planned(keys, settings["documents"]["pages"])
-        stopped = stopped or (REPORT in left and RETRY_SETTINGS not in left)
-    return Planned(stopped=stopped)
-
-
 def last_report(storage: Storage, output: str) -> dict[str, Any]:
     """The report of an output's last run, as `RunReport.to_json` wrote it; of one that has left none its id alone."""
-    for run, left in _runs(storage, output):
+    for run, left in runs(storage, output):
         return _tree(storage, join(run, REPORT)) if REPORT in left else {"run_id": run.rpartition("/")[2]}
     return {}
 
 
 def last_settings(storage: Storage, output: str) -> dict[str, Any]:
     """What the last run of an output was asked for, as `write_settings` left it. Raises UsageError without one."""
-    for run, left in _runs(storage, output):
+    for run, left in runs(storage, output):
         if SETTINGS in left:
-            return _tree(storage, join(run, SETTINGS))
+            return settings_of(storage, run)
     raise UsageError(f"{output} has no settings of a run", "Check the path: a run has to have written there.")
+
+
+def settings_of(storage: Storage, run: str) -> dict[str, Any]:
+    """What a run was asked for. run: its folder."""
+    return _tree(storage, join(run, SETTINGS))
 
 
 def _tree(storage: Storage, uri: str) -> dict[str, Any]:
@@ -151,7 +132,7 @@ def manifests(storage: Storage, run: str) -> list[ManifestFile]:
 
 def all_manifests(storage: Storage, output: str) -> Iterator[ManifestFile]:
     """Those of every run and every retry that has read anything, the newest first."""
-    for run, left in _runs(storage, output):
+    for run, left in runs(storage, output):
         if SETTINGS in left or RETRY_SETTINGS in left:
             yield from manifests(storage, run)
 
@@ -162,7 +143,7 @@ def extra_fields(file: ManifestFile, storage: Storage) -> list[pa.Field]:
     return list(schema.field("extra").type) if "extra" in schema.names else []
 
 
-def _runs(storage: Storage, output: str) -> list[tuple[str, set[str]]]:
+def runs(storage: Storage, output: str) -> list[tuple[str, set[str]]]:
     """(folder, names of the files in it) of the runs, the newest first; their names sort by time."""
     found: dict[str, set[str]] = {}
     with suppress(NotFoundError):  # no such bucket

@@ -25,9 +25,9 @@ class RunReport:
     """One run. Counts of pages and failures are of this run; `open_failures` and `missing` of everything it was asked
     for.
 
-    outcome: done, nothing_left, interrupted or stopped; stopped_with: the exit code of the last two. retryable: of the
-    failures, how many the same command tries again. stale: the output holds rows of another fingerprint. seconds: by
-    phase.
+    outcome: done, nothing_left, nothing_fits (no failure to retry), interrupted or stopped; stopped_with: the exit code
+    of the last two. retryable: of the failures, how many the same command tries again. stale: the output holds rows of
+    another fingerprint. seconds: by phase.
     """
 
     run_id: str
@@ -98,6 +98,9 @@ class RunReport:
         return "\n".join(lines + [f"{name:<{LABEL}}{value}" for name, value in self._next()])
 
     def _done(self) -> Iterator[tuple[str, str]]:
+        if self.outcome == "nothing_fits":
+            yield "Nothing left", "no open failure is one that was asked for; nothing was written"
+            return
         if self.outcome == "nothing_left" and not self.documents_listed:
             yield "Found", "no document in the inputs; nothing was written"
             return

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -50,6 +50,14 @@ class Report:
         """True where every promise is kept."""
         return not self.problems
 
+    def account(self, lost: Mapping[Key, tuple[int, ...]]) -> None:
+        """Takes in what `unaccounted` has found."""
+        self.missing = sum(max(1, len(pages)) for pages in lost.values())
+        self.unfinished += _some(
+            f"{uri} (etag {etag}): {_pages(pages) if pages else 'the whole document'} has neither a row nor a failure"
+            for (uri, etag), pages in lost.items()
+        )
+
 
 def verify(
     storage: Storage,
@@ -83,12 +91,7 @@ def verify(
     if not quick:
         _compare_rows(storage, output, ledger, report)
     if planned is not None:
-        lost = list(unaccounted(ledger, planned, selected))
-        report.missing = sum(max(1, len(pages)) for _, pages in lost)
-        report.unfinished += _some(
-            f"{uri} (etag {etag}): {_pages(pages) if pages else 'the whole document'} has neither a row nor a failure"
-            for (uri, etag), pages in lost
-        )
+        report.account(dict(unaccounted(ledger, planned, selected)))
     for shard, parts in ledger.staged.items():
         if parts:
             report.notes.append(f"{len(parts)} staged files of shard {shard} wait to be published: run it again")
@@ -142,7 +145,10 @@ def _compare_files(storage: Storage, output: str, ledger: Ledger, report: Report
     strangers = found.keys() - ledger.published.keys()
     if strangers:  # unless a writer has published them since
         strangers -= read_ledger(storage, output).published.keys()
-    report.problems += _some(f"{path} is in no record of the log: its rows may be there twice" for path in strangers)
+    report.problems += _some(
+        f"{path} is in no record of the log, so its rows may be there twice: move it out of the output"
+        for path in sorted(strangers)
+    )
 
 
 def _compare_rows(storage: Storage, output: str, ledger: Ledger, report: Report) -> None:
