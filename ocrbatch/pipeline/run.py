@@ -21,6 +21,7 @@ from ocrbatch.pipeline.session import identified, session, stays_here
 from ocrbatch.report.summary import RunReport
 from ocrbatch.sinks.columns import check_columns
 from ocrbatch.sinks.commit import Committer, read_ledger
+from ocrbatch.sinks.verify import require_files
 from ocrbatch.sources.selection import Tally, decide, passing, select
 from ocrbatch.stages.identity import identify
 from ocrbatch.storage import Storage
@@ -72,6 +73,7 @@ def _run(config: JobConfig, run_id: str, wait: bool, say: Callable[[str], None],
 
     with _writable(config.output.uri):
         ledger = read_ledger(output, config.output.uri)
+        require_files(output, config.output.uri, ledger)
     say("Inputs      listing what there is to read")
     rays = contextlib.ExitStack()
     with contextlib.closing(inputs.documents()) as documents, rays:

@@ -40,9 +40,22 @@ def read_ledger(storage: Storage, output: str, ledger: Ledger | None = None, *, 
     """The state of an output now, by its last checkpoint and the log's records since then; changes nothing.
 
     ledger: one read before, brought up to date; an empty one reads the log alone. end: read no record from there on.
+
+    Raises OutputInconsistentError for a record that contradicts those before it, and for one that is missing where the
+    next one is there.
     """
     ledger = ledger or bookmark.restore(storage, output) or Ledger()
-    while ledger.next != end and (record := _read_record(storage, output, ledger.next)) is not None:
+    while ledger.next != end:
+        record = _read_record(storage, output, ledger.next)
+        if record is None and storage.exists(join(output, log_path(ledger.next + 1))):
+            record = _read_record(storage, output, ledger.next)  # it may have been written meanwhile
+            if record is None:
+                raise OutputInconsistentError(
+                    f"{log_path(ledger.next)} of {output} is missing, and the log goes on after it",
+                    "Restore that file from a backup or the bucket's older versions; without one, take another output.",
+                )
+        if record is None:
+            break
         ledger.apply(ledger.next, record)
     return ledger
 

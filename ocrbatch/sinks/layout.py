@@ -29,6 +29,7 @@ _HIVE_NULL: Final = "__HIVE_DEFAULT_PARTITION__"
 _VALUE_BYTES: Final = 180  # with its key it stays below the 255 that a name on a disk may have
 _SHARD: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _MERGED: Final = "merged-"
+_FINAL: Final = re.compile(r"part-\d{12,}\.parquet")
 
 
 def log_path(n: int) -> str:
@@ -65,6 +66,11 @@ def merged_path(epoch: int) -> str:
 def final_path(kind: Kind, partition: str, n: int) -> str:
     """The part that the log's record `n` publishes."""
     return "/".join(filter(None, (kind, partition, f"part-{n:012d}.parquet")))
+
+
+def is_final_part(path: str) -> bool:
+    """Whether a file is named as `final_path` names parts."""
+    return _FINAL.fullmatch(path.rpartition("/")[2]) is not None
 
 
 def lease_path(shard: str) -> str:

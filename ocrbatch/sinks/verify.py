@@ -11,10 +11,10 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from ocrbatch.errors import NotFoundError
+from ocrbatch.errors import NotFoundError, OutputInconsistentError
 from ocrbatch.sinks import bookmark
 from ocrbatch.sinks.commit import read_ledger, require_log
-from ocrbatch.sinks.layout import BOOKMARK, KINDS, Kind, below
+from ocrbatch.sinks.layout import BOOKMARK, KINDS, Kind, below, is_final_part, log_path
 from ocrbatch.sinks.ledger import Ledger, PageSet
 from ocrbatch.sinks.log import Key
 from ocrbatch.sinks.parquet import keys_of
@@ -120,12 +120,31 @@ def unaccounted(
             yield (uri, etag), missing
 
 
+def require_files(storage: Storage, output: str, ledger: Ledger) -> None:
+    """Raises OutputInconsistentError where parts are not as the log says, by their names and sizes.
+
+    A part that no record names means that the end of the log is lost: what it named would be read and written again.
+    """
+    found = _listed(storage, output)
+    problems = _gone_or_changed(ledger, found)
+    strangers = sorted(path for path in _strangers(storage, output, ledger, found) if is_final_part(path))
+    problems += [f"{path} is in no record of the log, of which the end must be lost" for path in strangers]
+    if problems:
+        raise OutputInconsistentError(
+            f"{output} is not what its log says: {'; '.join(_some(problems))}",
+            "Restore what is gone from a backup or a bucket's older versions; without one, take another output.",
+        )
+
+
 def _by_log(storage: Storage, output: str, problems: list[str]) -> Ledger:
     """What the log alone says; it is a problem where its checkpoint, if there is one, says something else."""
     marked = bookmark.restore(storage, output)
     ledger = Ledger()
     if marked is not None:
         read_ledger(storage, output, ledger, end=marked.next)
+        if ledger.next < marked.next:
+            problems.append(f"{log_path(ledger.next)} is missing; {BOOKMARK} still names what it said")
+            return read_ledger(storage, output, marked)
         if ledger != marked:
             problems.append(f"the checkpoint that {BOOKMARK} names differs from the log: delete that file")
         del marked
@@ -133,22 +152,41 @@ def _by_log(storage: Storage, output: str, problems: list[str]) -> Ledger:
 
 
 def _compare_files(storage: Storage, output: str, ledger: Ledger, report: Report) -> None:
-    found = {below(entry.uri, kind): entry.size for kind in KINDS for entry in storage.list(join(output, kind))}
-    pending = {publish.path for _, publish in ledger.unapplied.values()}
-    for path, part in ledger.published.items():
-        if path not in found and path in pending:
-            report.notes.append(f"{path} is decided but not shown yet: the next run shows it")
-        elif path not in found:
-            report.problems.append(f"{path} is gone, and with it {part.rows} rows")
-        elif found[path] not in (None, part.bytes):
-            report.problems.append(f"{path} has been changed: it has {found[path]} bytes instead of {part.bytes}")
-    strangers = found.keys() - ledger.published.keys()
-    if strangers:  # unless a writer has published them since
-        strangers -= read_ledger(storage, output).published.keys()
+    found = _listed(storage, output)
+    report.notes += [
+        f"{path} is decided but not shown yet: the next run shows it" for path in _pending(ledger) if path not in found
+    ]
+    report.problems += _gone_or_changed(ledger, found)
     report.problems += _some(
         f"{path} is in no record of the log, so its rows may be there twice: move it out of the output"
-        for path in sorted(strangers)
+        for path in sorted(_strangers(storage, output, ledger, found))
     )
+
+
+def _listed(storage: Storage, output: str) -> dict[str, int | None]:
+    """What readers of the output see: the size of each Parquet file, by its path."""
+    entries = ((kind, entry) for kind in KINDS for entry in storage.list(join(output, kind)))
+    return {below(entry.uri, kind): entry.size for kind, entry in entries if entry.uri.endswith(".parquet")}
+
+
+def _pending(ledger: Ledger) -> set[str]:
+    return {publish.path for _, publish in ledger.unapplied.values()}
+
+
+def _gone_or_changed(ledger: Ledger, found: Mapping[str, int | None]) -> list[str]:
+    problems = []
+    for path, part in ledger.published.items():
+        if path not in found and path not in _pending(ledger):
+            problems.append(f"{path} is gone, and with it {part.rows} rows")
+        elif path in found and found[path] not in (None, part.bytes):
+            problems.append(f"{path} has been changed: it has {found[path]} bytes instead of {part.bytes}")
+    return problems
+
+
+def _strangers(storage: Storage, output: str, ledger: Ledger, found: Mapping[str, int | None]) -> set[str]:
+    """Files that no record names; a writer may have published them since."""
+    strangers = found.keys() - ledger.published.keys()
+    return strangers - read_ledger(storage, output).published.keys() if strangers else set()
 
 
 def _compare_rows(storage: Storage, output: str, ledger: Ledger, report: Report) -> None:

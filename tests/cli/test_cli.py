@@ -169,8 +169,8 @@ def test_status_and_verify_count_the_same_parts(output, capsys):
 @pytest.mark.parametrize(
     ("ended", "wanted", "said"),
     [
-        (130, "abdef", "2 documents or pages"),
-        (5, None, "it had not listed all yet"),
+        (130, "abdef", "2 documents or pages are still to be read"),
+        (5, None, "the last run had not listed all yet"),
         (143, "abd", ""),
         (0, "abdef", ""),
     ],
@@ -185,9 +185,11 @@ def test_status_tells_what_a_run_left(output, ended, wanted, said, capsys):
     storage.put(str(folder / "pass-2/manifest-00000.parquet"), b"of a later pass of the same run")
     report = {"run_id": folder.name, "outcome": "interrupted", "exit_code": ended}
     storage.put(str(folder / "report.json"), json.dumps(report).encode())
+    if ended == 0:
+        storage.put(str(folder / "done"), b"")
     assert main(["status", str(output)]) == (5 if said else 3)
     lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("Unfinished")]
-    assert lines == [f"Unfinished   {said} of run {folder.name}: run the same command again"] * bool(said)
+    assert lines == [f"Unfinished   {said}: run the same command again"] * bool(said)
     assert main(["status", str(output), "--json"]) == (5 if said else 3)
     tree = json.loads(capsys.readouterr().out)
     assert (tree["last_run"], tree["missing"]) == (report, 2 if ended == 130 else 0)

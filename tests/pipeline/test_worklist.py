@@ -41,41 +41,14 @@ def test_a_short_list_is_spread_over_the_workers(tmp_path):
     assert file.row_groups == 8
 
 
-def test_verification_knows_what_the_last_run_set_out_to_read(tmp_path):
+def test_the_last_settings_and_all_manifests(tmp_path):
     storage, output = Storage(StorageConfig()), str(tmp_path)
-    assert worklist.last_planned(storage, output).keys is None
-    config = load("", [f"output.uri={output}", "documents.pages='1-2'", "input.storage.secret=hunter2"])
-    for run, count in (("20260101T000000-a", 3), ("20260102T000000-b", 2)):
-        folder = f"{output}/{worklist.RUNS}/{run}"
-        worklist.write_settings(config, storage, folder)
-        list(worklist.write(works([1] * count), [], storage, folder, 1))
-        list(worklist.write(works([1] * 9), [], storage, f"{folder}/pass-2", 1))
-    planned = worklist.last_planned(storage, output)
-    assert list(planned.keys) == [("/in/0.pdf", "e0"), ("/in/1.pdf", "e1")]
-    assert planned.pages == "1-2"
-    assert not [path for path in tmp_path.rglob("*") if path.is_file() and b"hunter2" in path.read_bytes()]
-
-
-def left_by(storage, output, run, *names):
-    for name in names:
-        storage.put(f"{output}/{worklist.RUNS}/{run}/{name}", b"{}")
-
-
-def test_a_run_that_was_stopped_while_it_listed_planned_nothing(tmp_path):
-    storage, output = Storage(StorageConfig()), str(tmp_path)
-    left_by(storage, output, "20260101T000000-a", "report.json")
-    assert worklist.last_planned(storage, output) == worklist.Planned(stopped=True)
     folder = f"{output}/{worklist.RUNS}/20260102T000000-b"
     list(worklist.write(works([1] * 2), [], storage, folder, 1))
+    list(worklist.write(works([1] * 9), [], storage, f"{folder}/pass-2", 1))
     worklist.write_settings(load("", [f"output.uri={output}"]), storage, folder)
-    assert not worklist.last_planned(storage, output).stopped
-    left_by(storage, output, "20260103T000000-c", "retry.json", "report.json")
-    left_by(storage, output, "20260104T000000-d", "manifest-00000.parquet")
-    planned = worklist.last_planned(storage, output)
-    assert (len(list(planned.keys)), planned.stopped) == (2, False), "a retry, and a run at work"
-    left_by(storage, output, "20260104T000000-d", "report.json")
-    planned = worklist.last_planned(storage, output)
-    assert (len(list(planned.keys)), planned.stopped) == (2, False), "what the run before it had listed still counts"
+    for name in ("report.json", "manifest-00000.parquet"):  # of a run that was stopped while it listed
+        storage.put(f"{output}/{worklist.RUNS}/20260104T000000-d/{name}", b"{}")
     assert worklist.last_settings(storage, output)["output"]["uri"] == output
     assert [file.uri for file in worklist.all_manifests(storage, output)] == [f"{folder}/manifest-00000.parquet"]
 

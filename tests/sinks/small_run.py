@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+from unittest.mock import patch
 
 import psutil
 from sinks_model import MUTATIONS, job
@@ -99,15 +100,18 @@ def run(config: StorageConfig, output: str, run_id: str, stop: Stop | None = Non
 
     expiry: seconds after which a silent holder of the lease is replaced; it waits for living ones.
     """
-    bookmark.EVERY = 3  # type: ignore[misc]
-    leases.EXPIRY, leases.RENEWAL, leases._POLL = expiry, expiry / 4, min(1.0, expiry / 10)  # type: ignore[misc]
     steps = Steps(stop)
+    quick = {"EXPIRY": expiry, "RENEWAL": expiry / 4, "_POLL": min(1.0, expiry / 10)}
     if stop is not None and stop.kind == "system":
         storage = Storage(config)
         steps.watch(output)
     else:
         storage = stepping(config, steps)
-    with Committer.open(storage, OutputConfig(uri=output), run_id, wait=True, notify=lambda _: None) as c:
+    with (
+        patch.object(bookmark, "EVERY", 3),
+        patch.multiple(leases, **quick),
+        Committer.open(storage, OutputConfig(uri=output), run_id, wait=True, notify=lambda _: None) as c,
+    ):
         job(c, full=True)
     return steps.count
 

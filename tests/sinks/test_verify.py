@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 from sinks_model import Tapped, committer, fail, stage
 
-from ocrbatch.errors import UsageError
-from ocrbatch.sinks import parquet
-from ocrbatch.sinks.verify import verify
+from ocrbatch.errors import OutputInconsistentError, UsageError
+from ocrbatch.sinks import bookmark, parquet
+from ocrbatch.sinks.commit import read_ledger
+from ocrbatch.sinks.verify import require_files, verify
 from ocrbatch.storage import Storage
 
 PLAN = [("a", "e"), ("b", "e"), ("c", "e"), ("x", "e")]
@@ -73,6 +75,49 @@ def test_a_part_that_nobody_published(output: Path) -> None:
     copy.parent.mkdir()
     copy.write_bytes(body)
     assert "pages/dt=1/part-copy.parquet is in no record" in problems(output, quick=True)
+
+
+def test_a_run_does_not_begin_where_parts_are_not_as_the_log_says(output: Path) -> None:
+    def opened(matching: str) -> None:
+        with pytest.raises(OutputInconsistentError, match=matching):
+            require_files(Storage(), str(output), read_ledger(Storage(), str(output)))
+
+    require_files(Storage(), str(output), read_ledger(Storage(), str(output)))
+    (output / "pages" / "somebody's.parquet").write_bytes(b"no business of ours")
+    require_files(Storage(), str(output), read_ledger(Storage(), str(output)))
+    body = parts(output)[0].read_bytes()
+    parts(output)[0].write_bytes(body + b"!")
+    opened("part-.*has been changed")
+    parts(output)[0].unlink()
+    opened("part-.* is gone")
+    shutil.rmtree(output / "_ocrbatch")
+    opened("part-.*in no record of the log, of which the end must be lost")
+    require_files(Storage(), f"{output}/new", read_ledger(Storage(), f"{output}/new"))
+
+
+def test_a_record_that_is_missing(output: Path) -> None:
+    log = sorted((output / "_ocrbatch/log").iterdir())
+    assert len(log) > 4
+    body = log[2].read_bytes()
+    log[2].unlink()
+    for read in (read_ledger, verify):
+        with pytest.raises(OutputInconsistentError, match=f"log/{log[2].name} of .* is missing, and the log goes on"):
+            read(Storage(), str(output))
+    log[2].write_bytes(body)
+    log[0].unlink()
+    with pytest.raises(OutputInconsistentError, match=r"000000000000\.json of .* is missing"):
+        verify(Storage(), str(output))
+
+
+def test_records_that_a_checkpoint_still_knows(output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bookmark, "EVERY", 1)
+    c = committer(Storage(), str(output))
+    c.add([stage(c, [("d", 0, 1)])])
+    c.close()
+    log = sorted((output / "_ocrbatch/log").iterdir())
+    for record in log[2:4]:
+        record.unlink()
+    assert f"{log[2].name} is missing; _ocrbatch/checkpoints/last.json still names what it said" in problems(output)
 
 
 def test_a_log_that_says_other_than_the_files(output: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,94 @@
+"""What is left of what the runs of an output were asked for, whatever run ended since."""
+
+import pytest
+
+from ocrbatch.config import load
+from ocrbatch.pipeline import worklist
+from ocrbatch.pipeline.unfinished import unfinished
+from ocrbatch.records import Document
+from ocrbatch.sinks.ledger import Ledger
+from ocrbatch.sources.selection import Work
+from ocrbatch.storage import Storage
+
+
+@pytest.fixture
+def runs(tmp_path):
+    """Leaves a run's folder behind: `runs(day, inputs, wanted, *names)`."""
+    storage = Storage()
+
+    def leave(day, inputs=None, wanted="", *names, pages=""):
+        folder = f"{tmp_path}/{worklist.RUNS}/202601{day:02}T000000-x"
+        if inputs:
+            work = [Work(Document(f"/{inputs}/{name}.pdf", "e")) for name in wanted]
+            list(worklist.write(work, [], storage, folder, 1))
+            settings = [f"input.uris=[{inputs}]", "input.storage.secret=hunter2", f"documents.pages='{pages}'"]
+            worklist.write_settings(load("", settings), storage, folder)
+        for name in names:
+            storage.put(f"{folder}/{name}", b"{}")
+        return folder
+
+    return leave
+
+
+@pytest.fixture
+def ledger():
+    """a is whole; of b page 1 of 3 is there; c is to be ignored."""
+    held = {("/in/a.pdf", "e"): (1, 0b1), ("/in/b.pdf", "e"): (3, 0b10)}
+    return Ledger(next=1, held=held, ignored_keys={("/in/c.pdf", "e")})
+
+
+def lost(tmp_path, ledger, **more):
+    left = unfinished(Storage(), str(tmp_path), ledger, **more)
+    return "".join(uri[-5] for uri, _ in left.lost), left
+
+
+def test_a_run_that_was_killed(runs, ledger, tmp_path):
+    folder = runs(1, "in", "abcd")
+    found, left = lost(tmp_path, ledger)
+    assert found == "bd" and left.lost["/in/b.pdf", "e"] == (0, 2) and left.lost["/in/d.pdf", "e"] == ()
+    assert (left.count, left.runs, left.unlisted, left.known) == (3, (folder,), False, True)
+
+
+def test_a_run_of_other_inputs_does_not_make_up_for_it(runs, ledger, tmp_path):
+    runs(1, "in", "bd")
+    runs(2, "other", "a", "report.json", "done")
+    runs(3, None, "", "retry.json", "report.json", "done")
+    assert lost(tmp_path, ledger)[0] == "bd"
+    runs(4, "in", "d")
+    assert lost(tmp_path, ledger)[0] == "d", "b is no more among the inputs"
+    runs(5, "in", "", "report.json", "done")
+    assert lost(tmp_path, ledger)[0] == ""
+
+
+def test_other_pages_of_the_same_inputs(runs, ledger, tmp_path):
+    runs(1, "in", "b", pages="3")
+    runs(2, "in", "b", "report.json", "done", pages="2")
+    found, left = lost(tmp_path, ledger)
+    assert (found, left.lost["/in/b.pdf", "e"]) == ("b", (2,))
+
+
+def test_a_run_that_came_to_its_end_is_looked_at_where_it_is_asked_for(runs, ledger, tmp_path):
+    runs(1, "in", "bd", "report.json", "done")
+    assert lost(tmp_path, ledger)[0] == ""
+    assert lost(tmp_path, ledger, recheck=True)[0] == "bd"
+    runs(2, "other", "", "report.json", "done")
+    assert lost(tmp_path, ledger, recheck=True)[0] == ""
+
+
+def test_a_run_that_was_stopped_while_it_listed(runs, ledger, tmp_path):
+    assert not lost(tmp_path, ledger)[1].known
+    runs(1, None, "", "report.json")
+    left = lost(tmp_path, ledger)[1]
+    assert (left.unlisted, left.known) == (True, False)
+    runs(2, "in", "a", "report.json", "done")
+    assert not lost(tmp_path, ledger)[1].unlisted
+    runs(3, None, "", "retry.json", "report.json")
+    runs(4, None, "", "manifest-00000.parquet")
+    assert not lost(tmp_path, ledger)[1].unlisted, "a retry, and a run at work"
+    runs(4, None, "", "report.json")
+    assert lost(tmp_path, ledger)[1].unlisted
+
+
+def test_no_secret_is_left(runs, tmp_path):
+    runs(1, "in", "a")
+    assert not [path for path in tmp_path.rglob("*") if path.is_file() and b"hunter2" in path.read_bytes()]
