@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
@@ -17,7 +17,7 @@ SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 def interruptible() -> Iterator[None]:
     """Raises InterruptedRunError at SIGINT and SIGTERM for the length of a `with`; does nothing in other threads."""
     before = {number: signal.getsignal(number) for number in SIGNALS}
-    catch()
+    _take(_interrupt)
     try:
         yield
     finally:
@@ -26,11 +26,27 @@ def interruptible() -> Iterator[None]:
                 signal.signal(number, handler)
 
 
-def catch() -> None:
-    """Takes the signals, also from a library that took them meanwhile: `ray.init` installs handlers of its own."""
+@contextmanager
+def held() -> Iterator[None]:
+    """Holds the signals back for the length of a `with`, then raises InterruptedRunError where one came.
+
+    For `ray.init`, which swallows some exceptions, breaks in others, and may leave handlers of its own. To be used in
+    `interruptible`.
+    """
+    came: list[int] = []
+    _take(lambda number, _: came.append(number))
+    try:
+        yield
+    finally:
+        _take(_interrupt)
+        if came:
+            _interrupt(came[0], None)
+
+
+def _take(handler: Callable[[int, object], None]) -> None:
     if _in_main_thread():
         for number in SIGNALS:
-            signal.signal(number, _interrupt)
+            signal.signal(number, handler)
 
 
 def _interrupt(number: int, _: object) -> None:

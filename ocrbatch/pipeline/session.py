@@ -17,7 +17,7 @@ import ray
 from ocrbatch.config import JobConfig, PipelineConfig
 from ocrbatch.errors import StoppedEarlyError, UsageError
 from ocrbatch.pipeline.drain import explained
-from ocrbatch.pipeline.interrupts import catch
+from ocrbatch.pipeline.interrupts import held
 from ocrbatch.pipeline.prepare import cluster_address
 from ocrbatch.pipeline.resources import Cluster
 from ocrbatch.stages.identity import Identity, identify
@@ -49,8 +49,8 @@ def session(config: PipelineConfig, run_id: str) -> Iterator[Cluster]:
     """
     joined = ray.is_initialized()
     if not joined:
-        _connect(config)
-        catch()  # Ray has taken the signals
+        with held(), _without_handlers():
+            _connect(config)
     options = ray.data.DataContext.get_current().execution_options
     limits = options.resource_limits
     try:
@@ -101,7 +101,8 @@ def _connect(config: PipelineConfig) -> None:
     os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")  # those of its own actors; ours are asked for
     if address:
         try:
-            ray.init(address=address, **quiet)
+            with _muted():
+                ray.init(address=address, **quiet)
         except (ConnectionError, ValueError, RuntimeError) as error:
             raise UsageError(
                 f"can't join the Ray cluster {address}: {error}",
@@ -117,6 +118,17 @@ def _connect(config: PipelineConfig) -> None:
             f"Ray did not start on this machine: {error}",
             "It may have been too busy: run the same command again. If it stays, see `ocrbatch doctor` and /tmp/ray.",
         ) from error
+
+
+@contextmanager
+def _without_handlers() -> Iterator[None]:
+    """Keeps Ray from taking SIGTERM: its handler ends the process with 15, wherever that is."""
+    kept = ray._private.utils.set_sigterm_handler
+    ray._private.utils.set_sigterm_handler = lambda _: None
+    try:
+        yield
+    finally:
+        ray._private.utils.set_sigterm_handler = kept
 
 
 @contextmanager

@@ -30,6 +30,16 @@ def finish(pages, output, clean):
     assert main(["verify", str(output)]) == 0
 
 
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_run_that_is_interrupted_while_ray_starts(command, pages, tmp_path, number, code):
+    process = command(pages, tmp_path)
+    until(lambda: log(tmp_path), alive=process)  # it has the output, and goes on to Ray
+    process.send_signal(number)
+    assert process.wait(timeout=60) == code, process.said
+    assert f"interrupted by {number.name}" in process.said
+    assert not list((tmp_path / "_ocrbatch" / "lease").glob("*.json"))
+
+
 def test_a_run_that_is_killed(started, pages, clean, tmp_path):
     os.killpg(started.pid, signal.SIGKILL)
     started.wait()
