@@ -27,6 +27,12 @@ def candidates(rules: Sequence[PasswordRule], uri: str) -> list[str]:
     return list(found)
 
 
+def require(rules: Sequence[PasswordRule]) -> None:
+    """Raises UsageError where a rule's variable or file is missing."""
+    for rule in rules:
+        _read(rule)
+
+
 def _read(rule: PasswordRule) -> list[str]:
     if rule.env is not None:
         password = os.environ.get(rule.env)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from itertools import chain
 
 from ocrbatch.config import JobConfig
+from ocrbatch.documents import passwords
 from ocrbatch.documents.pages import parse_pages
 from ocrbatch.errors import AccessDeniedError, CredentialsError, NotFoundError, OcrBatchError, UsageError
 from ocrbatch.pipeline.interrupts import interruptible
@@ -23,7 +24,7 @@ from ocrbatch.sinks.columns import check_columns
 from ocrbatch.sinks.commit import Committer, read_ledger
 from ocrbatch.sinks.verify import require_files
 from ocrbatch.sources.selection import Tally, decide, passing, select
-from ocrbatch.stages.identity import identify
+from ocrbatch.stages.identity import Identity, identify
 from ocrbatch.storage import Storage
 
 
@@ -58,11 +59,19 @@ def _writable(output: str) -> Iterator[None]:
         raise UsageError(f"the output {output} can't be used: {error}", error.remedy) from error
 
 
+def _identity_here(config: JobConfig) -> Identity | None:
+    """What all workers will compute with where they are on this machine; None: a cluster's have to be asked, once it is
+    joined."""
+    if not stays_here(config.pipeline):
+        return None
+    passwords.require(config.documents.passwords)
+    return identify(config)
+
+
 def _run(config: JobConfig, run_id: str, wait: bool, say: Callable[[str], None], retry: Chosen | None) -> RunReport:
     started = time.monotonic()
     check(config)
-    # Told at once on this machine; a cluster's workers are asked, once it is joined.
-    identity = identify(config) if stays_here(config.pipeline) else None
+    identity = _identity_here(config)
     output = Storage(config.output.storage)
     inputs: Source = Inputs(config, Storage(config.input.storage))
     retries = passing(config.pipeline.attempts)

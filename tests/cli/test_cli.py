@@ -4,6 +4,7 @@ import io
 import json
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -197,6 +198,20 @@ def test_status_tells_what_a_run_left(output, ended, wanted, said, capsys):
         ("/in/c.pdf", 1),
         ("/in/d.pdf", 3),
     ]
+
+
+def test_a_run_writes_nothing_where_a_password_is_missing(tmp_path, capsys):
+    rule = "documents.passwords=[{pattern: '*.nothing', env: NO_SUCH_VARIABLE_HERE}]"
+    assert main(["run", "--input", str(DOCUMENTS), "--output", str(tmp_path / "out"), "--set", rule]) == 2
+    assert "NO_SUCH_VARIABLE_HERE is not set" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_run_does_not_write_beside_parts_whose_log_is_lost(output, capsys):
+    shutil.rmtree(output / "_ocrbatch")
+    assert main(["run", "--input", str(DOCUMENTS), "--output", str(output)]) == 4
+    assert "is in no record of the log, of which the end must be lost" in capsys.readouterr().err
+    assert not (output / "_ocrbatch").exists()
 
 
 def test_status_of_a_code_that_it_does_not_know_and_of_attempts(output, capsys):
