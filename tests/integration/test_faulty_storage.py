@@ -56,11 +56,21 @@ def downloaded(server: SeaweedServer, bucket: str, folder: Path) -> Path:
     return folder
 
 
+@pytest.mark.parametrize(
+    ("slow", "timeout"), [(2.5, 1), pytest.param(5.0, 20, marks=pytest.mark.slow)], ids=["given up", "waited for"]
+)
 def test_a_storage_that_fails_now_and_then_changes_nothing(
-    clean: list[dict], bucket: str, seaweed: SeaweedServer, proxy: FaultProxy, tmp_path: Path
+    slow: float,
+    timeout: float,
+    clean: list[dict],
+    bucket: str,
+    seaweed: SeaweedServer,
+    proxy: FaultProxy,
+    tmp_path: Path,
 ) -> None:
-    proxy.noise = Noise(seed=3, share=0.1, seconds=2.5)
-    reach = seaweed.overrides(endpoint_url=proxy.endpoint, timeout=1)
+    """A tenth of the requests: 503, reset, truncated, slow, or applied and the reply lost."""
+    proxy.noise = Noise(seed=3, share=0.1, seconds=slow)
+    reach = seaweed.overrides(endpoint_url=proxy.endpoint, timeout=timeout)
     assert job(f"s3://{bucket}/out", f"input.uris=[s3://{bucket}/in]", *FAKE, *reach).exit_code == 0
     assert all(proxy.noise.struck.values()), proxy.noise.struck
     output = downloaded(seaweed, bucket, tmp_path)
