@@ -111,6 +111,14 @@ def test_a_local_path_is_absolute_and_keeps_its_links(tmp_path: Path, monkeypatc
         ("hdfs:///data/a", "hdfs:///data/a"),
         ("ABFS://container@account/a", "ABFS://container@account/a"),
         ("sftp://me:word@host?x", "sftp://host"),
+        ("s3n://KEY:WORD@bucket/x/a@b", "s3n://bucket/x/a@b"),
+        ("s3a://KEY:WO/RD@bucket/x", "s3a://bucket/x"),
+        ("s3://bucket/me:word@host/a@b.png", "s3://bucket/me:word@host/a@b.png"),
+        ("s3://arn:aws:s3:eu-west-1:1:accesspoint:it/a@b", "s3://arn:aws:s3:eu-west-1:1:accesspoint:it/a@b"),
+        ("http://user:pa/ss@host/x", "http://host/x"),
+        ("http://user:pa?ss@host/x", "http://host/x"),
+        ("http://host:80/a@b", "http://host:80/a@b"),
+        ("http://[::1]:80/a@b", "http://[::1]:80/a@b"),
     ],
 )
 def test_redact(uri: str, shown: str) -> None:

@@ -59,6 +59,9 @@ def output_arguments(parser: argparse.ArgumentParser) -> None:
 
 def output_config(arguments: argparse.Namespace) -> JobConfig:
     """The config of a verb that took `output_arguments`."""
+    from ocrbatch.sources.listing import refuse_secrets
+
+    refuse_secrets(arguments.output, "the output")
     return load("", arguments.overrides, "the command line", {"output.uri": arguments.output})
 
 

@@ -78,6 +78,7 @@ def _check_inputs(config: JobConfig) -> None:
     storage = Storage(config.input.storage)
     own = listing.absolute(config.output.uri, storage).rstrip("/") + "/"
     for uri in config.input.uris:
+        listing.refuse_secrets(uri)
         if scheme(uri) in S3 and not split_bucket(uri)[0]:
             raise UsageError(f"the input {uri} names no bucket", _NO_BUCKET)
         if (listing.absolute(uri, storage).rstrip("/") + "/").startswith(own):
@@ -85,6 +86,7 @@ def _check_inputs(config: JobConfig) -> None:
 
 
 def _check_output(uri: str) -> None:
+    listing.refuse_secrets(uri, "the output")
     if not is_writable(uri):
         raise UsageError(f"{scheme(uri)}:// can be read, not written", "Give a folder on disk or an s3:// prefix.")
     if scheme(uri) in S3 and not split_bucket(uri)[0]:

@@ -16,8 +16,8 @@ from ocrbatch.errors import AccessDeniedError, CredentialsError, DocumentError, 
 from ocrbatch.records import Document
 from ocrbatch.sources import archives, members
 from ocrbatch.sources.patterns import Filter, compile_glob, split_glob
-from ocrbatch.storage import Entry, Storage, local_path, redact
-from ocrbatch.storage.uris import has_magic, local_uri
+from ocrbatch.storage import Entry, Storage, local_path, redact, scheme
+from ocrbatch.storage.uris import HTTP, has_magic, local_uri, without_user
 
 _CHECK = "Check the spelling; a folder in a bucket exists only as long as something is in it."
 
@@ -103,8 +103,8 @@ def refuse_secrets(uri: str, name: str = "the input") -> None:
 
     name: what the URI is, in the message's words.
     """
-    head, query, _ = uri.partition("?")  # elsewhere than in http a question mark is a glob's
-    if redact(head) != head or (query and head.lower().startswith(("http://", "https://"))):
+    # Elsewhere than in http a question mark is a glob's.
+    if (redact(uri) if scheme(uri) in HTTP else without_user(uri)) != uri:
         raise UsageError(
             f"{name} {redact(uri)} has a query or a user part, which may hold credentials and would be written down",
             "Give a plain URL, and credentials by the storage section of that side, or by the environment.",

@@ -16,6 +16,8 @@ from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 _SCHEME: Final = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*)://")
 _MAGIC: Final = re.compile(r"[*?\[]")
+_HOST: Final = re.compile(r"(\[[^\]]*\]|[^:]*)(:\d+)?")
+_BUCKET: Final = re.compile(r"arn:.*|[^:]*")
 _URL: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s'\"<>]+")
 AZURE: Final = frozenset({"abfs", "abfss", "wasb", "wasbs"})
 LOCAL: Final = frozenset({"", "file", "local"})
@@ -89,20 +91,33 @@ def join(uri: str, *parts: str) -> str:
     return "/".join([base, *cleaned])
 
 
+def without_user(uri: str) -> str:
+    """The URI without its user part, which may hold credentials; also where there is a slash in the password.
+
+    Names on disk have none. What stands before the @ in Azure's is the container. A bucket's name has neither @
+    nor a colon, but a key may.
+    """
+    found, kind = _SCHEME.match(uri), scheme(uri)
+    if found is None or kind in LOCAL:
+        return uri
+    rest = uri[found.end() :]
+    authority = re.split("/" if kind in S3 else "[/?#]", rest, maxsplit=1)[0]
+    user, at, _ = authority.rpartition("@")
+    if at:
+        return uri if kind in AZURE and ":" not in user else found[0] + rest[len(user) + 1 :]
+    if (_BUCKET if kind in S3 else _HOST).fullmatch(authority):
+        return uri
+    return found[0] + rest.rpartition("@")[2]
+
+
 def redact(uri: str) -> str:
     """The URI without its user part and its query string, which may hold credentials.
 
-    Names on disk and S3 have neither, so theirs stay as they are; what stands before the @ in Azure's is the container.
+    Names on disk have neither, and a question mark in S3's belongs to the key.
     """
-    found = _SCHEME.match(uri)
-    if found is None or scheme(uri) in LOCAL | S3:
-        return uri
-    parts = re.split(r"([/?#])", uri[found.end() :], maxsplit=1)
-    user, _, host = parts[0].rpartition("@")
-    if scheme(uri) in AZURE and ":" not in user:
-        host = parts[0]
-    path = "".join(parts[1:])
-    return found[0] + host + re.split(r"[?#]" if scheme(uri) in HTTP else r"\?", path, maxsplit=1)[0]
+    if scheme(uri) in LOCAL | S3:
+        return without_user(uri)
+    return re.split(r"[?#]" if scheme(uri) in HTTP else r"\?", without_user(uri), maxsplit=1)[0]
 
 
 def redact_text(text: str) -> str:

@@ -96,6 +96,14 @@ def test_plan_says_what_is_left_and_does_nothing(tmp_path, capsys):
     assert not output.exists()
 
 
+@pytest.mark.parametrize("verb", ["status", "verify", "retry", "show"])
+def test_an_output_is_not_named_with_credentials(verb, capsys):
+    assert main([verb, "s3n://KEY:word@bucket/out"]) == 2
+    err = capsys.readouterr().err
+    assert "the output s3n://bucket/out has" in err
+    assert "word" not in err
+
+
 SECRETS = [
     "input.storage.secret=hunter2",
     "input.storage.options={client_kwargs: {password: 77001}, auth: [hunter3, hunter4]}",

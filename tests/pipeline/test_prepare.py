@@ -48,6 +48,21 @@ def test_a_model_folder_may_not_hold_credentials(tmp_path):
     assert "detection.model_dir" in said and "word" not in said
 
 
+@pytest.mark.parametrize("user", ["me:word@", "me:wo/rd@"])
+@pytest.mark.parametrize("kind", ["s3", "s3n", "s3a", "https"])
+@pytest.mark.parametrize("key", ["input.uris", "output.uri", "recognition.model_dir"])
+def test_no_place_is_named_with_credentials(key, kind, user, tmp_path):
+    values = {"input.uris": ["in"], "output.uri": str(tmp_path)}
+    place = f"{kind}://{user}bucket/x"
+    with pytest.raises(UsageError, match="://bucket/x has a query or a user part") as caught:
+        check(load("", [], "", values | {key: [place] if key == "input.uris" else place}))
+    assert "rd" not in str(caught.value)
+
+
+def test_a_key_may_have_an_at_sign(tmp_path):
+    check(load("", ["input.uris=['s3://bucket/me:b/a@b/']", "output.uri=s3://bucket/out@noon"]))
+
+
 def test_a_partition_has_no_name_of_a_manifest_column(tmp_path):
     config = load("", [f"output.uri={tmp_path}", "output.partition_by='(?P<site>x)'"])
     check_extra([pa.field("shelf", pa.string())], config)

@@ -223,7 +223,9 @@ def test_credentials_of_the_manifest_do_not_come_into_the_rows(url: str, storage
         read(InputConfig(manifest=url), storage)
 
 
-@pytest.mark.parametrize("row", ["x.png?sig=abc", "https://h/x.png?sig=abc", "https://u:abc@h/x.png"])
+@pytest.mark.parametrize(
+    "row", ["x.png?sig=abc", "https://h/x.png?sig=abc", "https://u:abc@h/x.png", "s3n://u:abc@b/x", "s3://u:/abc@b/x"]
+)
 def test_rows_are_checked_as_they_are_used(row: str) -> None:
     """A question mark in a relative path is a query once the manifest's folder stands in front of it."""
     with pytest.raises(UsageError, match="query or a user part") as caught:
