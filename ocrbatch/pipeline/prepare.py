@@ -7,6 +7,7 @@ import re
 from collections.abc import Generator, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Final, Protocol
 from uuid import uuid4
 
@@ -45,7 +46,7 @@ class Inputs:
     def documents(self) -> Generator[Document]:
         """The documents, listed anew at every call; raises UsageError where there is nothing to list.
 
-        What lies in the output is none, also where the output is a folder of the input.
+        What lies in the output is none, also where the output is a folder of the input, by whatever name.
         """
         if self.config.input.manifest:
             read = manifest.read(self.config.input, self.storage)
@@ -53,8 +54,21 @@ class Inputs:
             found = read.documents
         else:
             found = listing.documents(self.config.input, self.storage)
-        own = listing.absolute(self.config.output.uri, self.storage).rstrip("/") + "/"
-        return (document for document in found if not document.uri.startswith(own))
+        own = _folder(self.config.output.uri)
+        folder = lru_cache(maxsize=1024)(_folder)  # links are resolved once for all that lies in a folder
+        return (
+            document for document in found if not folder(document.uri[: document.uri.rfind("/") + 1]).startswith(own)
+        )
+
+
+def _folder(uri: str) -> str:
+    """Where a folder lies, its name ending in a slash: links of this disk are resolved, S3 has one scheme."""
+    path = local_path(uri)
+    if path is not None:
+        uri = os.path.realpath(path)
+    elif scheme(uri) in S3:
+        uri = "s3" + uri[len(scheme(uri)) :]
+    return uri.rstrip("/") + "/"
 
 
 def check(config: JobConfig) -> None:
@@ -75,13 +89,12 @@ def check(config: JobConfig) -> None:
 
 
 def _check_inputs(config: JobConfig) -> None:
-    storage = Storage(config.input.storage)
-    own = listing.absolute(config.output.uri, storage).rstrip("/") + "/"
+    own = _folder(config.output.uri)
     for uri in config.input.uris:
         listing.refuse_secrets(uri)
         if scheme(uri) in S3 and not split_bucket(uri)[0]:
             raise UsageError(f"the input {uri} names no bucket", _NO_BUCKET)
-        if (listing.absolute(uri, storage).rstrip("/") + "/").startswith(own):
+        if _folder(uri).startswith(own):
             raise UsageError(f"the input {uri} lies in the output {config.output.uri}", "Give another output.")
 
 

@@ -5,7 +5,8 @@ import pytest
 
 from ocrbatch.config import load
 from ocrbatch.errors import UsageError
-from ocrbatch.pipeline.prepare import check, check_extra
+from ocrbatch.pipeline.prepare import Inputs, check, check_extra
+from ocrbatch.storage import Storage
 
 
 def refused(*overrides: str) -> str:
@@ -27,6 +28,39 @@ def test_an_input_may_not_lie_in_the_output(tmp_path):
     for uri in (tmp_path, tmp_path / "scans"):
         assert "lies in the output" in refused(f"input.uris={uri}", f"output.uri={tmp_path}")
     check(load("", [f"input.uris={tmp_path}", f"output.uri={tmp_path}/out"]))
+
+
+@pytest.fixture
+def linked(tmp_path):
+    """An input that holds its output, and a link to it."""
+    (tmp_path / "in/out/pages").mkdir(parents=True)
+    for name in ("a.png", "out/pages/part-1.parquet"):
+        (tmp_path / "in" / name).write_bytes(b"")
+    (tmp_path / "link").symlink_to("in")
+    return tmp_path
+
+
+@pytest.mark.parametrize("output", ["in/out", "link/out"])
+@pytest.mark.parametrize("given", ["in", "link"])
+def test_the_output_is_no_input_by_whatever_name(given, output, linked):
+    config = load("", [f"input.uris={linked}/{given}", f"output.uri={linked}/{output}"])
+    check(config)
+    assert [d.uri for d in Inputs(config, Storage()).documents()] == [f"{linked}/{given}/a.png"]
+    (linked / "list.txt").write_text(f"{given}/a.png\n{given}/out/pages/part-1.parquet\n")
+    config = load("", [f"input.manifest={linked}/list.txt", f"output.uri={linked}/{output}"])
+    assert [d.uri for d in Inputs(config, Storage()).documents()] == [f"{linked}/{given}/a.png"]
+    below = f"input.uris={linked}/{given}/out/pages"
+    assert "lies in the output" in refused(below, f"output.uri={linked}/{output}")
+
+
+@pytest.mark.s3
+def test_s3_has_three_schemes(s3_env):
+    bucket, storage = s3_env.bucket(), Storage()
+    for name in ("a.png", "out/pages/part-1.parquet"):
+        storage.put(f"s3://{bucket}/in/{name}", b"")
+    config = load("", [f"input.uris=s3a://{bucket}/in", f"output.uri=s3://{bucket}/in/out/"])
+    assert [d.uri for d in Inputs(config, storage).documents()] == [f"s3a://{bucket}/in/a.png"]
+    assert "lies in the output" in refused(f"input.uris=S3N://{bucket}/in/out", f"output.uri=s3://{bucket}/in/out")
 
 
 @pytest.mark.parametrize("output", ["http://127.0.0.1/out", "gs://bucket/out", "memory://out"])
