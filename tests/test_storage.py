@@ -7,6 +7,7 @@ import http.client
 import os
 import pickle
 import re
+import tempfile
 import time
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
@@ -30,7 +31,7 @@ from ocrbatch.errors import (
     StorageError,
     UsageError,
 )
-from ocrbatch.storage import Storage, disk, glob_regex, join, local_path, redact, scheme
+from ocrbatch.storage import Entry, Storage, disk, glob_regex, join, local_path, redact, scheme
 from ocrbatch.storage.faults import (
     LONGEST_PAUSE,
     ShortBodyError,
@@ -424,6 +425,15 @@ def test_the_walk_is_in_byte_order(names: set[str], tmp_path_factory: pytest.Tem
             continue
     found = [entry.uri for entry in Storage().list(str(root))]
     assert found == sorted((str(path) for path in root.rglob("*") if path.is_file()), key=os.fsencode)
+
+
+def test_a_time_that_no_calendar_has() -> None:
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:  # a disk's own file system may know no such time
+        path = Path(folder, "a.png")
+        path.touch()
+        os.utime(path, (2**40, 2**40))
+        (entry,) = Storage().list(folder)
+        assert entry == Storage().stat(str(path)) == Entry(str(path), 0, None, f"{2**40 * 10**9}-0")
 
 
 def test_a_name_that_is_no_utf8_is_listed_and_read(tmp_path: Path) -> None:

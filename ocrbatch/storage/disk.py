@@ -41,7 +41,14 @@ def _path(uri: str) -> Path:
 
 def _entry(path: str, status: os.stat_result) -> Entry:
     etag = f"{status.st_mtime_ns}-{status.st_size}"
-    return Entry(local_uri(path), status.st_size, datetime.fromtimestamp(status.st_mtime, UTC), etag)
+    return Entry(local_uri(path), status.st_size, _time(status.st_mtime), etag)
+
+
+def _time(seconds: float) -> datetime | None:
+    try:
+        return datetime.fromtimestamp(seconds, UTC)
+    except (ValueError, OverflowError, OSError):  # a file system may keep years that no calendar here has
+        return None
 
 
 def _require_file(status: os.stat_result, path: Path) -> None:

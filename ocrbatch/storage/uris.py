@@ -29,8 +29,9 @@ HTTP: Final = frozenset({"http", "https"})
 class Entry:
     """A file or object as listed.
 
-    uri: absolute path on disk, else the full URI. size: bytes, None where the server doesn't tell. mtime: UTC.
-    etag: changes with the content: S3's ETag without quotes; on disk `{mtime in ns}-{size}`.
+    uri: absolute path on disk, else the full URI. size: bytes, None where the server doesn't tell. mtime: UTC, None
+    where the server doesn't tell, or the year is beyond 9999. etag: changes with the content: S3's ETag
+    without quotes; on disk `{mtime in ns}-{size}`.
     """
 
     uri: str
