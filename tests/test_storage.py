@@ -427,6 +427,22 @@ def test_the_walk_is_in_byte_order(names: set[str], tmp_path_factory: pytest.Tem
     assert found == sorted((str(path) for path in root.rglob("*") if path.is_file()), key=os.fsencode)
 
 
+def test_a_folder_that_goes_away_meanwhile_holds_nothing(tmp_path: Path) -> None:
+    for name in ("a.png", "b/c.png", "d.png"):
+        (tmp_path / "in" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "in" / name).touch()
+    found = Storage().list(str(tmp_path / "in"))
+    assert next(found).uri == f"{tmp_path}/in/a.png"
+    (tmp_path / "in/b").rename(tmp_path / "b")
+    assert [entry.uri for entry in found] == [f"{tmp_path}/in/d.png"]
+    (tmp_path / "b").rename(tmp_path / "in/b")
+    found = Storage().list(str(tmp_path / "in"))
+    next(found)
+    (tmp_path / "in").rename(tmp_path / "away")
+    with pytest.raises(NotFoundError):
+        list(found)
+
+
 def test_a_time_that_no_calendar_has() -> None:
     with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:  # a disk's own file system may know no such time
         path = Path(folder, "a.png")

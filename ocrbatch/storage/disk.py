@@ -92,12 +92,17 @@ def find(prefix: str, folders: re.Pattern[str], retry: Retry) -> Iterator[Entry]
 
 
 def _walk(folder: str, root: str, folders: re.Pattern[str]) -> Iterator[Entry]:
-    with os.scandir(folder) as found:
-        # A folder sorts as its name and a slash: so depth first is byte order of whole paths ("a-b" < "a/c" < "a0").
-        items = sorted(
-            ((os.fsencode(item.name) + b"/" * item.is_dir(follow_symlinks=False), item) for item in found),
-            key=lambda pair: pair[0],
-        )
+    try:
+        with os.scandir(folder) as found:
+            # A folder sorts as its name and a slash: so depth first is byte order of paths ("a-b" < "a/c" < "a0").
+            items = sorted(
+                ((os.fsencode(item.name) + b"/" * item.is_dir(follow_symlinks=False), item) for item in found),
+                key=lambda pair: pair[0],
+            )
+    except (FileNotFoundError, NotADirectoryError):
+        if not Path(root).is_dir():
+            raise
+        return  # it has gone since the folder above it was read
     for _, item in items:
         if item.is_dir(follow_symlinks=False):
             if folders.match(item.path):
