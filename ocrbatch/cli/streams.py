@@ -1,7 +1,7 @@
 """Standard output and error that outlive their reader: `ocrbatch run ... 2>&1 | head` still reads every page.
 
-Invariant: a pipe that its reader closed changes neither what a verb does nor its exit code; nor does a stream that was
-never open.
+Invariant: a stream that can't be written (its reader closed the pipe, its disk is full, it was never open) changes
+neither what a verb does nor its exit code. Standard error tells of output that was lost otherwise than by its reader.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, TextIO, cast
 
 
 class _Lasting:
-    """A text stream whose writes never fail for want of a reader; all else is the stream's own."""
+    """A text stream whose writes never fail; all else is the stream's own."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -23,21 +23,23 @@ class _Lasting:
     def write(self, text: str) -> int:
         try:
             return self._stream.write(text)
-        except BrokenPipeError:
-            self._drain()
+        except OSError as error:
+            self._give_up(error)
             return len(text)
 
     def flush(self) -> None:
         try:
             self._stream.flush()
-        except BrokenPipeError:
-            self._drain()
+        except OSError as error:
+            self._give_up(error)
 
-    def _drain(self) -> None:
+    def _give_up(self, error: OSError) -> None:
         # What the stream still holds goes nowhere, too: else Python's last flush fails, and makes the exit code 120.
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, self._stream.fileno())
         os.close(nowhere)
+        if not isinstance(error, BrokenPipeError) and self is not sys.stderr:
+            print(f"standard output could not be written: {error.strerror}", file=sys.stderr)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)

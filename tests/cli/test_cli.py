@@ -243,6 +243,18 @@ def test_a_reader_that_went_away_hides_no_exit_code(output, where):
     assert not done.stderr
 
 
+def test_a_full_device_hides_no_exit_code(output):
+    words = f"{shlex.quote(sys.executable)} -m ocrbatch.cli.main"
+    lost = "standard output could not be written: No space left on device\n"
+    for line, code, told in (
+        (f"status --json {output} >/dev/full", 3, lost),
+        (f"status {output} >/dev/full 2>&1", 3, ""),
+        ("run 2>/dev/full", 2, ""),
+    ):
+        done = subprocess.run(["sh", "-c", f"{words} {line}"], capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (code, told), line
+
+
 def test_a_stream_that_was_never_open_hides_no_exit_code(output):
     next((output / "pages").glob("*.parquet")).unlink()
     words = f"{shlex.quote(sys.executable)} -m ocrbatch.cli.main"
