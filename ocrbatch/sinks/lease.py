@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 EXPIRY: Final = 60.0
 RENEWAL: Final = 15.0
 _POLL: Final = 1.0
+_PIDS: Final = 1 << 31  # what a system call takes
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,13 +104,20 @@ class _Claim:
         try:
             tree = json.loads(body)
             holder = Holder(**tree["holder"])
-            return cls(tree["token"], tree["run_id"], holder, float(tree["since"]), float(tree["renewed"]))
-        except (ValueError, TypeError, KeyError):
+            claim = cls(tree["token"], tree["run_id"], holder, float(tree["since"]), float(tree["renewed"]))
+            for seconds in (claim.since, claim.renewed):
+                _date(seconds)
+        except (ValueError, TypeError, KeyError, OverflowError, OSError, RecursionError):
             return None
+        return claim if type(holder.pid) is int and 0 < holder.pid < _PIDS else None
 
     def __str__(self) -> str:
-        since = datetime.fromtimestamp(self.since, UTC).isoformat(" ", "seconds")
-        return f"run {self.run_id} on {self.holder.host}, pid {self.holder.pid}, since {since}"
+        return f"run {self.run_id} on {self.holder.host}, pid {self.holder.pid}, since {_date(self.since)}"
+
+
+def _date(seconds: float) -> str:
+    """Raises ValueError, OverflowError or OSError for what is no time: NaN, infinity, a year beyond 9999."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(" ", "seconds")
 
 
 class Lease:

@@ -194,9 +194,35 @@ def test_of_two_who_find_it_free_one_gets_it() -> None:
     assert holder_of(storage) == "rival"
 
 
-def test_a_damaged_lease_holds_nobody() -> None:
+@pytest.mark.parametrize(
+    "change",
+    [
+        *(
+            {name: value}
+            for name in ("since", "renewed")
+            for value in (1e12, -1e300, float("nan"), float("inf"), 10**400)
+        ),
+        *({"pid": value} for value in (4.5, "4", None, True, -1, 0, 2**40)),
+    ],
+)
+@pytest.mark.parametrize("holder", [HERE, ELSEWHERE], ids=["here", "elsewhere"])
+def test_a_lease_that_makes_no_sense_holds_nobody(holder: Holder, change: dict[str, object]) -> None:
     storage, clock = MemoryStorage(), Clock()
-    storage.put(URI, b"{")
+    take(storage, clock, "r1", here=holder)
+    tree = json.loads(storage.objects[URI])
+    (tree["holder"] if "pid" in change else tree).update(change)
+    storage.objects[URI] = json.dumps(tree).encode()
+    take(storage, clock, "r2")
+    assert holder_of(storage) == "r2"
+    assert clock.slept == 0
+
+
+@pytest.mark.parametrize(
+    "body", [b"{", b"[" * 100_000, b"\xff", b"7", b"{}"], ids=["cut", "deep", "bytes", "7", "empty"]
+)
+def test_a_damaged_lease_holds_nobody(body: bytes) -> None:
+    storage, clock = MemoryStorage(), Clock()
+    storage.put(URI, body)
     take(storage, clock, "r1")
     assert holder_of(storage) == "r1"
 
