@@ -173,7 +173,7 @@ class DocumentsConfig(Section):
 class EngineConfig(Section):
     """The runtime that executes the models."""
 
-    name: Literal["auto", "openvino", "onnxruntime", "paddle", "fake"] = "auto"
+    name: Literal["auto", "openvino", "onnxruntime", "fake", "paddle"] = "auto"
     """auto takes OpenVINO on CPUs and ONNX Runtime on GPUs, where they are installed."""
     device: str = "auto"
     """auto, cpu, or gpu."""
@@ -355,6 +355,7 @@ def _explain(error: ValidationError, source: str) -> str:
         unquoted = e["type"] == "string_type" and isinstance(e["input"], int | float | date)
         near = difflib.get_close_matches(key, [name for name, _ in keys()], n=1) if unknown else []
         said = "there is no such key" if unknown else e["msg"].removeprefix("Value error, ")
+        said = said.replace(", 'fake' or ", " or ")  # it is for tests
         advice = f"; did you mean {near[0]}?" if near else "; put it in quotes" if unquoted else ""
         found.append(f"{key}: {said}{advice}")
     return f"{source}: " + "; ".join(found)

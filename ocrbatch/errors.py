@@ -232,14 +232,14 @@ FAILURE_CODES: Final[dict[str, FailureCode]] = {
             "decode",
             True,
             "Decoding took longer than documents.timeout: the page is too much, or the machine was busy.",
-            "Run again; if it stays, raise documents.timeout, or lower documents.dpi.",
+            "Run again; if it stays, raise documents.timeout, or, for a PDF, lower documents.dpi.",
         ),
         FailureCode(
             "DECODE_MEMORY",
             "decode",
             False,
             "Decoding needed more memory than documents.memory_mb.",
-            "Raise documents.memory_mb, or lower documents.dpi.",
+            "Raise documents.memory_mb, or, for a PDF, lower documents.dpi.",
         ),
         FailureCode(
             "DECODE_KILLED",

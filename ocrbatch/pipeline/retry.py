@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Generator
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -33,7 +34,11 @@ class Chosen:
         """Raises UsageError for a code that does not exist."""
         for code in self.codes:
             if code not in FAILURE_CODES:
-                raise UsageError(f"there is no failure code {code}", "`ocrbatch status` names those of an output.")
+                near = difflib.get_close_matches(code.upper(), FAILURE_CODES, n=1)
+                hint = f"Did you mean {near[0]}? " if near else ""
+                raise UsageError(
+                    f"there is no failure code {code}", f"{hint}`ocrbatch status` names those of an output."
+                )
 
     def fits(self, uri: str, code: str) -> bool:
         """Whether a failure with this code is meant."""

@@ -58,6 +58,8 @@ def test_help_and_light_verbs_load_no_heavy_library():
         (["run", "no-such-config.yaml"], "no-such-config.yaml"),
         pytest.param(["plan", "--input", "/nowhere", "--output", "y"], "/nowhere", marks=pytest.mark.models),
         (["models", "pull"], "no model to pull"),
+        (["retry", "x", "--only", "FILE_TO_LARGE"], "Did you mean FILE_TOO_LARGE?"),
+        (["run", "--set", "engine.name=x"], "should be 'auto', 'openvino', 'onnxruntime' or 'paddle'"),
         (["run", "broken.yaml"], "broken.yaml"),
         (["run", f"file://{DOCUMENTS}/invoice.png"], "not UTF-8"),
         (["run", f"file://{DOCUMENTS}/nothing.yaml"], "nothing.yaml"),
