@@ -138,6 +138,8 @@ def test_planted_secrets_are_found_nowhere(place: Path, moto_s3: MotoServer) -> 
     [
         ({"uris": [f"https://me:{MARK}@127.0.0.1:9/a.pdf"]}, 2),
         ({"uris": [f"https://127.0.0.1:9/a.pdf?sig={MARK}"]}, 2),
+        ({"uris": [f"s3n://me:{MARK}@b/a"]}, 2),
+        ({"uris": [f"s3a://me:wo/{MARK}@b/a"]}, 2),
         ({"uris": ["s3://b/a"], "storage": {"endpoint_url": f"http://me:{MARK}@127.0.0.1:9", "retries": 0}}, 5),
         ({"uris": ["s3://b/a"], "storage": {"secrte": f"{MARK}"}}, 2),
         ({"uris": ["s3://b/a"], "storage": {"key": [f"{MARK}"]}}, 2),
