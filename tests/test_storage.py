@@ -46,7 +46,7 @@ from ocrbatch.storage.faults import (
     with_retries,
 )
 from ocrbatch.storage.foreign import entry_of
-from ocrbatch.storage.s3 import S3, http_range, s3fs_options
+from ocrbatch.storage.s3 import S3, etag_of, http_range, s3fs_options
 from ocrbatch.storage.uris import before_magic, glob_folders
 
 # URIs
@@ -581,6 +581,15 @@ def test_entries_of_other_schemes_take_what_is_told() -> None:
     weak = entry_of("http://h/k", {"size": None, "ETag": 'W/"x1"', "Last-Modified": "Wed, 01 May 2024 10:00:00 GMT"})
     assert (weak.etag, weak.size, weak.mtime) == ("x1", None, google.mtime)
     assert entry_of("sftp://h/k", {"size": 5, "mtime": 1714557600.0}).etag == "2024-05-01T10:00:00+00:00-5"
+
+
+def test_what_exists_has_an_etag_though_the_server_gives_none() -> None:
+    when = datetime(2024, 5, 1, 10, tzinfo=UTC)
+    assert etag_of({"ETag": '"x1"', "LastModified": when}, 5) == "x1"
+    assert etag_of({"ETag": '""', "LastModified": when}, 5) == etag_of({"LastModified": when}, 5) == "1714557600-5"
+    assert (
+        entry_of("http://h/k", {"size": 5, "ETag": '""', "mtime": 1714557600.0}).etag == "2024-05-01T10:00:00+00:00-5"
+    )
 
 
 def test_a_storage_pickles_as_its_config() -> None:

@@ -128,9 +128,9 @@ def entry_of(uri: str, found: dict[str, Any]) -> Entry:
     """An Entry from fsspec's free-form dictionary; each scheme names the same things otherwise."""
     size = found.get("size")
     mtime = next((when for key in _TIMES if (when := _time(found.get(key))) is not None), None)
-    checksum = next((str(found[key]) for key in _CHECKSUMS if found.get(key)), None)
-    etag = checksum or f"{mtime.isoformat() if mtime else ''}-{'' if size is None else size}"
-    return Entry(uri, None if size is None else int(size), mtime, etag.removeprefix("W/").strip('"'))
+    checksums = (str(found[key]).removeprefix("W/").strip('"') for key in _CHECKSUMS if found.get(key))
+    etag = next(filter(None, checksums), None) or f"{mtime.isoformat() if mtime else ''}-{'' if size is None else size}"
+    return Entry(uri, None if size is None else int(size), mtime, etag)
 
 
 def _time(value: Any) -> datetime | None:

@@ -147,7 +147,8 @@ class S3:
             if http_status(error)[0] in (400, 401, 403):
                 self.read(uri, 0, 1)  # the reply to a HEAD has no body, so no reason: this error has one
             raise
-        return Entry(uri, int(head["ContentLength"]), head["LastModified"].astimezone(UTC), head["ETag"].strip('"'))
+        size = int(head["ContentLength"])
+        return Entry(uri, size, head["LastModified"].astimezone(UTC), etag_of(head, size))
 
     def walk(self, uri: str, retry: Retry) -> Iterator[Entry]:
         """The object itself, then those below it; both can exist."""
@@ -184,8 +185,8 @@ class S3:
             for key, item in found.items():
                 # Not a folder's marker, nor what the page before had: some servers begin a page where that one ended.
                 if not key.endswith("/") and key not in before:
-                    mtime, etag = item["LastModified"].astimezone(UTC), item["ETag"].strip('"')
-                    yield Entry(root + key, int(item["Size"]), mtime, etag)
+                    size = int(item["Size"])
+                    yield Entry(root + key, size, item["LastModified"].astimezone(UTC), etag_of(item, size))
             before = found
             if not page.get("IsTruncated"):
                 return
@@ -212,7 +213,8 @@ class S3:
         """GET, the body left to the iterator."""
         bucket, key = split_bucket(uri)
         reply = self.fs.call_s3("get_object", Bucket=bucket, Key=key, timeout=_remaining(deadline))
-        return Opened(self._chunks(reply["Body"], deadline), int(reply["ContentLength"]), reply["ETag"].strip('"'))
+        size = int(reply["ContentLength"])
+        return Opened(self._chunks(reply["Body"], deadline), size, etag_of(reply, size))
 
     def _chunks(self, body: Any, deadline: float | None) -> Generator[bytes]:
         try:
@@ -235,6 +237,12 @@ class S3:
         """DELETE; no error where there is no such object."""
         bucket, key = split_bucket(uri)
         self.fs.call_s3("delete_object", Bucket=bucket, Key=key)
+
+
+def etag_of(found: dict[str, Any], size: int) -> str:
+    """The ETag of an object of `size` bytes; its time and size where the server gives none, for "" means: no object."""
+    etag: str = found.get("ETag", "").strip('"')
+    return etag or f"{int(found['LastModified'].timestamp())}-{size}"
 
 
 def http_range(start: int | None, end: int | None) -> str:

@@ -116,7 +116,7 @@ class Storage:
         """Copy a file to `path` on this disk, piece by piece, its length checked against what the storage announced.
 
         max_bytes: size limit. timeout: seconds for all of it, repetitions included. etag: of the version that is
-        wanted, where it matters. After an error `path` is absent.
+        wanted, where it matters; as `require_version` takes it. After an error `path` is absent.
 
         Raises DocumentError FILE_TOO_LARGE or FETCH_TIMEOUT where a limit is met, FETCH_CHANGED where there is another
         version, else as every method.
@@ -137,8 +137,7 @@ class Storage:
         opened, got = self._backend(uri).open(uri, deadline), 0
         try:
             with path.open("wb") as file:
-                if opened.etag is not None:
-                    require_version(uri, opened.etag, etag)
+                require_version(uri, opened.etag, etag)
                 _require_small(uri, opened.size or 0, max_bytes)
                 for chunk in opened.chunks:
                     got += len(chunk)
@@ -311,9 +310,17 @@ def _normal(uri: str) -> str:
     return uri if path is None else str(path)
 
 
-def require_version(uri: str, found: str, wanted: str | None) -> None:
-    """Raises DocumentError FETCH_CHANGED where a file has another etag than the one that is wanted."""
-    if wanted and found != wanted:
+def require_version(uri: str, found: str | None, wanted: str | None) -> None:
+    """Raises DocumentError FETCH_CHANGED where a file has another etag than the one that is wanted.
+
+    found: None where the storage doesn't tell. wanted: None for any; "" for a file that was not there when it was
+    looked up, so that whatever is there now is another version.
+    """
+    if wanted == "":
+        raise DocumentError(
+            "FETCH_CHANGED", f"{redact(uri)} could not be looked up when it was listed, but is there now"
+        )
+    if wanted is not None and found is not None and found != wanted:
         raise DocumentError("FETCH_CHANGED", f"{redact(uri)} was replaced after it was listed (etag {wanted})")
 
 

@@ -8,7 +8,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import fsspec
 import pytest
+from servers import S3Server
 from sources_containers import FILES, LIMITS, Put, PutMemory, failing, zip_bytes
 
 from ocrbatch.config import DocumentsConfig, InputConfig
@@ -16,19 +18,20 @@ from ocrbatch.errors import AccessDeniedError, CredentialsError, DiskFullError, 
 from ocrbatch.records import Document
 from ocrbatch.sources.fetching import LocalFile, fetch, fetched, require_same
 from ocrbatch.sources.listing import documents
+from ocrbatch.sources.manifest import read
 from ocrbatch.storage import Storage
 
 
 def test_a_file_on_this_disk_is_handed_out_itself(storage: Storage, put: Put, tmp_path: Path) -> None:
     path = put("a.png", b"body")
-    with fetched(Document(str(path), ""), storage, tmp_path, LIMITS) as found:
+    with fetched(Document(str(path), storage.stat(str(path)).etag), storage, tmp_path, LIMITS) as found:
         assert found == path
     assert path.read_bytes() == b"body"
 
 
 def test_an_original_is_no_copy_whatever_its_name(storage: Storage, put: Put, tmp_path: Path) -> None:
     path = put("fetched-0.png", b"body")
-    with fetched(Document(str(path), ""), storage, tmp_path, LIMITS):
+    with fetched(Document(str(path), storage.stat(str(path)).etag), storage, tmp_path, LIMITS):
         pass
     assert path.read_bytes() == b"body"
 
@@ -107,7 +110,8 @@ def test_too_large(storage: Storage, put_memory: PutMemory, put: Put, tmp_path: 
     for uri in (str(put("large.png", b"x" * 11)), "memory://fetch/large.png"):
         assert failing(storage, Document(uri, "e"), tmp_path, limits).code.code == "FILE_TOO_LARGE"
         assert failing(storage, Document(uri, "e", size=11), tmp_path, limits).code.code == "FILE_TOO_LARGE"
-    assert fetch(Document(str(put("small.png", b"x" * 10)), ""), storage, tmp_path, limits).path.name == "small.png"
+    small = str(put("small.png", b"x" * 10))
+    assert fetch(Document(small, storage.stat(small).etag), storage, tmp_path, limits).path.name == "small.png"
 
 
 @pytest.mark.parametrize(
@@ -154,6 +158,29 @@ def test_a_file_that_was_replaced_after_it_was_listed(storage: Storage, put: Put
     assert fetch(document, storage, tmp_path, LIMITS) == LocalFile(path, is_copy=False)
     put("a.png", b"newer")
     assert failing(storage, document, tmp_path).code.code == "FETCH_CHANGED"
+
+
+@pytest.mark.parametrize("kind", ["disk", "memory", pytest.param("s3", marks=pytest.mark.s3)])
+def test_a_file_that_was_missing_when_it_was_listed_is_never_read(
+    kind: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    """It has no etag, so the next run, which knows one, would read it again."""
+    storage, uri = Storage(), str(tmp_path / "late.png")
+    if kind == "memory":
+        uri = f"memory://{tmp_path.name}/late.png"
+    elif kind == "s3":
+        server: S3Server = request.getfixturevalue("seaweed")
+        storage, uri = Storage(server.config()), f"s3://{server.bucket()}/late.png"
+    manifest = tmp_path / "list.txt"
+    manifest.write_text(uri)
+    (document,) = read(InputConfig(manifest=str(manifest)), storage).documents
+    assert failing(storage, document, tmp_path).code.code == "FETCH_NOT_FOUND"
+    fsspec.filesystem("memory").pipe_file(uri, b"late") if kind == "memory" else storage.put(uri, b"late")
+    late = failing(storage, document, tmp_path)
+    assert (late.code.code, late.code.retryable) == ("FETCH_CHANGED", True)
+    (document,) = read(InputConfig(manifest=str(manifest)), storage).documents
+    with fetched(document, storage, tmp_path, LIMITS) as found:
+        assert found.read_bytes() == b"late"
 
 
 def test_threads(storage: Storage, put: Put, tmp_path: Path) -> None:
