@@ -80,11 +80,12 @@ BODIES = {"/a.png": b"body", "/large.pdf": b"0123456789" * 200_000, "/truncated"
 
 class Site:
     """A web server on loopback, with BODIES, of which `/truncated` promises more than there is; `/denied` is 403, and
-    `/to?URL` redirects. `seen` are the Host headers of requests.
+    `/to?URL` redirects. `seen` are the Host headers of requests, `versions` the headers that name a file's version.
     """
 
     def __init__(self) -> None:
         self.seen: list[str] = []
+        self.versions: dict[str, str] = {}
         site = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -102,7 +103,8 @@ class Site:
                 elif path in BODIES:
                     self.send_response(200)
                     self.send_header("Content-Length", str(1000 if path == "/truncated" else len(BODIES[path])))
-                    self.send_header("Last-Modified", self.date_time_string())
+                    for name, value in (site.versions or {"Last-Modified": self.date_time_string()}).items():
+                        self.send_header(name, value)
                     self.end_headers()
                     if self.command == "GET":
                         self.wfile.write(BODIES[path])
@@ -239,6 +241,28 @@ def test_http_is_read(site: Site, tmp_path: Path) -> None:
         storage.fetch(uri, tmp_path / "large", max_bytes=1_999_999)
     assert caught.value.code.code == "FILE_TOO_LARGE"
     assert "planted" not in str(caught.value)
+
+
+TIMES = [{"Last-Modified": f"Wed, 01 May 2024 10:00:0{second} GMT"} for second in (0, 1)]
+ETAGS = [{"ETag": f'{weak}"{name}"', **TIMES[0]} for weak in ("", "W/") for name in "AB"]
+
+
+@pytest.mark.parametrize(("old", "new"), [ETAGS[:2], ETAGS[2:], TIMES])
+def test_the_version_that_was_listed_is_the_one_that_is_fetched(
+    site: Site, tmp_path: Path, old: dict[str, str], new: dict[str, str]
+) -> None:
+    storage = Storage(StorageConfig(retries=0, http_hosts=("127.0.0.1",)))
+    uri, site.versions = site.url("127.0.0.1"), old
+    (entry,) = storage.list(uri)
+    storage.fetch(uri, tmp_path / "fetched", etag=entry.etag)
+    site.versions = new
+    with pytest.raises(DocumentError) as caught:
+        storage.fetch(uri, tmp_path / "fetched", etag=entry.etag)
+    assert caught.value.code.code == "FETCH_CHANGED"
+    assert not (tmp_path / "fetched").exists()
+    site.versions = {"Server-Timing": "none"}  # neither an ETag nor a time
+    (entry,) = storage.list(uri)
+    storage.fetch(uri, tmp_path / "fetched", etag=entry.etag)
 
 
 @pytest.mark.parametrize(

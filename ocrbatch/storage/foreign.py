@@ -7,7 +7,7 @@ size.
 from __future__ import annotations
 
 import re
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import partial
@@ -95,11 +95,20 @@ class Foreign:
         return bytes(self.fs.cat_file(self.path(uri), start=start, end=end))
 
     def open(self, uri: str, deadline: float | None) -> Opened:
-        """Begins to read a file; what it answers tells no version."""
-        options = {"block_size": 0} if self.scheme in HTTP else {}  # 0: one streamed GET, which needs no range requests
-        file = self.fs.open(self.path(uri), "rb", **options)
+        """Begins to read a file; of http(s) the reply tells the version."""
+        if self.scheme in HTTP:
+            file = self._get(uri)
+            return Opened(_chunks(file), etag=_etag_of_reply(uri, file.r.headers))
+        file = self.fs.open(self.path(uri), "rb")
         size = getattr(file, "size", None)
         return Opened(_chunks(file), size if isinstance(size, int) else None)
+
+    def _get(self, uri: str, **headers: str) -> Any:
+        """One streamed GET, as a file with aiohttp's response `r`."""
+        # Not compressed on its way, as at listing: some servers give what they compress another ETag.
+        given = self.fs.kwargs.get("headers", {}) | {"Accept-Encoding": "identity"} | headers
+        # block_size 0 is fsspec's word for one GET without ranges; a size, for no HEAD before it.
+        return self.fs.open(self.path(uri), "rb", block_size=0, size=1, headers=given)
 
     def put(self, uri: str, body: bytes) -> None:
         """Refused."""
@@ -122,6 +131,17 @@ def _chunks(file: Any) -> Generator[bytes]:
     with file:
         while chunk := file.read(CHUNK):
             yield bytes(chunk)
+
+
+def _etag_of_reply(uri: str, headers: Mapping[str, str]) -> str | None:
+    """The etag that `entry_of` makes at listing; None where the reply lacks what it takes."""
+    plain = headers.get("Content-Encoding", "identity") == "identity"
+    whole = headers.get("Content-Range", "").rpartition("/")[2] or headers.get("Content-Length", "")
+    size = int(whole) if plain and whole.isdigit() else None
+    told = {name: headers[name] for name in ("ETag", "Content-MD5", "Last-Modified") if name in headers}
+    if size is None and not headers.get("ETag"):
+        return None
+    return entry_of(uri, told | {"size": size}).etag
 
 
 def entry_of(uri: str, found: dict[str, Any]) -> Entry:
