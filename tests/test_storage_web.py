@@ -101,13 +101,23 @@ class Site:
                     self.send_header("Content-Length", "0")
                     self.end_headers()
                 elif path in BODIES:
-                    self.send_response(200)
-                    self.send_header("Content-Length", str(1000 if path == "/truncated" else len(BODIES[path])))
+                    body, span = BODIES[path], self.headers["Range"]
+                    if span is not None:
+                        first, last = map(int, span.removeprefix("bytes=").split("-"))
+                        if first >= len(body):
+                            self.send_error(416)
+                            return
+                        self.send_response(206)
+                        self.send_header("Content-Range", f"bytes {first}-{last}/{len(body)}")
+                        body = body[first : last + 1]
+                    else:
+                        self.send_response(200)
+                    self.send_header("Content-Length", str(1000 if path == "/truncated" else len(body)))
                     for name, value in (site.versions or {"Last-Modified": self.date_time_string()}).items():
                         self.send_header(name, value)
                     self.end_headers()
                     if self.command == "GET":
-                        self.wfile.write(BODIES[path])
+                        self.wfile.write(body)
                 else:
                     self.send_error(403 if path == "/denied" else 404)
 
@@ -255,10 +265,14 @@ def test_the_version_that_was_listed_is_the_one_that_is_fetched(
     uri, site.versions = site.url("127.0.0.1"), old
     (entry,) = storage.list(uri)
     storage.fetch(uri, tmp_path / "fetched", etag=entry.etag)
+    assert storage.read_version(uri, 1, 3, entry.etag) == b"od"
+    assert storage.read_version(uri, 4, 6, entry.etag) == b"", "behind the end"
     site.versions = new
-    with pytest.raises(DocumentError) as caught:
-        storage.fetch(uri, tmp_path / "fetched", etag=entry.etag)
-    assert caught.value.code.code == "FETCH_CHANGED"
+    fetch = partial(storage.fetch, uri, tmp_path / "fetched", etag=entry.etag)
+    for call in (fetch, partial(storage.read_version, uri, 1, 3, entry.etag)):
+        with pytest.raises(DocumentError) as caught:
+            call()
+        assert caught.value.code.code == "FETCH_CHANGED"
     assert not (tmp_path / "fetched").exists()
     site.versions = {"Server-Timing": "none"}  # neither an ETag nor a time
     (entry,) = storage.list(uri)

@@ -199,20 +199,46 @@ def _opened(uri: str, etag: str, storage: Storage) -> _Opened:
     return found
 
 
+def _forget(uri: str, etag: str) -> None:
+    with _cache_lock:
+        opened = _cache.pop((uri, etag), None)
+    if opened is not None:
+        opened.close()
+
+
 def _extract(document: Document, uri: str, storage: Storage, target: Path, limits: DocumentsConfig) -> None:
     etag, place = members.split_etag(document.etag)
-    deadline = time.monotonic() + limits.fetch_timeout
     try:
-        while True:
-            opened = _opened(uri, etag, storage)
-            with opened.lock:
-                if opened.closed:  # put out of the cache while this thread waited
-                    continue
-                with opened.archive.open(place) as stream, target.open("xb") as file:
-                    _copy(document, stream, file, limits, deadline)
-                return
-    except archives.BROKEN as error:
-        raise archives.broken(document.uri, error) from error
+        try:
+            _unpack(document, uri, etag, place, storage, target, limits)
+        except archives.BROKEN as error:
+            _require_unchanged(uri, etag, storage)  # two versions mixed look like damage
+            raise archives.broken(document.uri, error) from error
+        _require_unchanged(uri, etag, storage)
+    except DocumentError as error:
+        if error.code.code == "FETCH_CHANGED":
+            _forget(uri, etag)  # so that the next member costs a look at the archive, and not a block of it
+        raise
+
+
+def _require_unchanged(uri: str, etag: str, storage: Storage) -> None:
+    """Raises DocumentError FETCH_CHANGED where an archive on this disk was replaced; else each range's reply tells."""
+    if local_path(uri) is not None:
+        require_version(uri, storage.stat(uri).etag, etag)
+
+
+def _unpack(
+    document: Document, uri: str, etag: str, place: str, storage: Storage, target: Path, limits: DocumentsConfig
+) -> None:
+    deadline = time.monotonic() + limits.fetch_timeout
+    while True:
+        opened = _opened(uri, etag, storage)
+        with opened.lock:
+            if opened.closed:  # put out of the cache while this thread waited
+                continue
+            with opened.archive.open(place) as stream, target.open("xb") as file:
+                _copy(document, stream, file, limits, deadline)
+            return
 
 
 def _copy(document: Document, stream: IO[bytes], file: IO[bytes], limits: DocumentsConfig, deadline: float) -> None:
@@ -225,6 +251,4 @@ def _copy(document: Document, stream: IO[bytes], file: IO[bytes], limits: Docume
             raise DocumentError("FETCH_TIMEOUT", f"{redact(document.uri)} took longer than {limits.fetch_timeout:g} s")
         file.write(chunk)
     if document.size is not None and size != document.size:
-        raise DocumentError(
-            "ARCHIVE_BROKEN", f"{redact(document.uri)} has {size:,} bytes where {document.size:,} were promised"
-        )
+        raise ValueError(f"{size:,} bytes came where {document.size:,} were promised")

@@ -58,3 +58,10 @@ class Backend(Protocol):
 
     def delete(self, uri: str) -> None:
         """Remove an object; whether a missing one is an error differs."""
+
+
+class Remote(Backend, Protocol):
+    """A backend that isn't this disk."""
+
+    def read_version(self, uri: str, start: int, end: int) -> tuple[bytes, str | None]:
+        """`read`, with the etag of the file that these bytes are of; None where the scheme doesn't tell."""

@@ -94,6 +94,18 @@ class Foreign:
         """Bytes [start, end)."""
         return bytes(self.fs.cat_file(self.path(uri), start=start, end=end))
 
+    def read_version(self, uri: str, start: int, end: int) -> tuple[bytes, str | None]:
+        """Of http(s) the reply tells the version; others are looked at again."""
+        if self.scheme not in HTTP:
+            return self.read(uri, start, end), self.stat(uri).etag
+        try:
+            with self._get(uri, Range=f"bytes={start}-{end - 1}") as file:
+                return bytes(file.read()), _etag_of_reply(uri, file.r.headers)
+        except aiohttp.ClientResponseError as error:
+            if error.status == 416:  # the range begins at or behind the file's end
+                return b"", None
+            raise
+
     def open(self, uri: str, deadline: float | None) -> Opened:
         """Begins to read a file; of http(s) the reply tells the version."""
         if self.scheme in HTTP:

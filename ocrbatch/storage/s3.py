@@ -194,20 +194,28 @@ class S3:
 
     def read(self, uri: str, start: int | None = None, end: int | None = None) -> bytes:
         """GET, the length checked."""
+        return self._read(uri, start, end)[0]
+
+    def read_version(self, uri: str, start: int, end: int) -> tuple[bytes, str | None]:
+        """GET, the reply of which tells the ETag: not every server honours a condition (`If-Match`)."""
+        return self._read(uri, start, end)
+
+    def _read(self, uri: str, start: int | None, end: int | None) -> tuple[bytes, str | None]:
         bucket, key = split_bucket(uri)
         if start == end == 0 or (start is not None and end is not None and start >= end):
-            return b""
+            return b"", None
         span = {} if not start and end is None else {"Range": http_range(start, end)}
         try:
             reply = self.fs.call_s3("get_object", Bucket=bucket, Key=key, **span)
         except OSError as error:
             if span and http_status(error)[0] == 416:  # the range begins at or behind the object's end
-                return b""
+                return b"", None
             raise
         body: bytes = sync(self.fs.loop, reply["Body"].read)
         if len(body) != reply["ContentLength"]:
             raise ShortBodyError(f"{len(body)} bytes came of {reply['ContentLength']}")
-        return body
+        whole = reply.get("ContentRange", "").rpartition("/")[2]
+        return body, etag_of(reply, int(whole) if whole.isdigit() else len(body))
 
     def open(self, uri: str, deadline: float | None) -> Opened:
         """GET, the body left to the iterator."""

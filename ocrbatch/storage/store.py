@@ -26,7 +26,7 @@ from ocrbatch.errors import (
     UsageError,
 )
 from ocrbatch.storage import disk
-from ocrbatch.storage.backend import Backend
+from ocrbatch.storage.backend import Backend, Remote
 from ocrbatch.storage.faults import ShortBodyError, is_in_doubt, pause, secrets_within, translate, with_retries
 from ocrbatch.storage.uris import (
     LOCAL,
@@ -58,7 +58,7 @@ class Storage:
     def __init__(self, config: StorageConfig | None = None) -> None:
         self.config = config or StorageConfig()
         self._lock = threading.Lock()
-        self._opened: dict[str, Backend] = {}
+        self._opened: dict[str, Remote] = {}
         self._process = os.getpid()
 
     def __reduce__(self) -> tuple[type[Storage], tuple[StorageConfig]]:
@@ -104,6 +104,17 @@ class Storage:
             raise ValueError("only a start without an end may be negative")
         backend = self._backend(uri)
         return self._call(lambda: backend.read(uri, start, end), uri, "read")
+
+    def read_version(self, uri: str, start: int, end: int, etag: str) -> bytes:
+        """`read`; raises DocumentError FETCH_CHANGED where the bytes are of another version than the etag's."""
+        body, found = self._call(lambda: self._read_version_once(uri, start, end), uri, "read")
+        require_version(uri, found, etag)
+        return body
+
+    def _read_version_once(self, uri: str, start: int, end: int) -> tuple[bytes, str | None]:
+        if scheme(uri) in LOCAL:
+            return disk.read(uri, start, end), disk.stat(uri).etag
+        return self._remote(uri).read_version(uri, start, end)
 
     def fetch(
         self,
@@ -251,11 +262,12 @@ class Storage:
             )
 
     def _backend(self, uri: str) -> Backend:
-        name = scheme(uri)
         if not uri:
             raise UsageError("an empty path names nothing", "Give a path or a URI.")
-        if name in LOCAL:
-            return disk
+        return disk if scheme(uri) in LOCAL else self._remote(uri)
+
+    def _remote(self, uri: str) -> Remote:
+        name = scheme(uri)
         with self._lock:
             if self._process != os.getpid():  # a forked child must not use its parent's sockets and event loop
                 self._opened, self._process = {}, os.getpid()
@@ -264,7 +276,7 @@ class Storage:
                 self._opened[kind] = self._connected(kind, uri)
             return self._opened[kind]
 
-    def _connected(self, kind: str, uri: str) -> Backend:
+    def _connected(self, kind: str, uri: str) -> Remote:
         try:
             return with_retries(lambda: _open(kind, self.config), self.config.retries)
         except Exception as error:
@@ -294,7 +306,7 @@ class Storage:
         return translate(error, uri, action, secrets)
 
 
-def _open(kind: str, config: StorageConfig) -> Backend:
+def _open(kind: str, config: StorageConfig) -> Remote:
     # Imported here: aiobotocore and aiohttp take 0.7 s, which a run over a disk shouldn't pay.
     if kind == "s3":
         from ocrbatch.storage.s3 import S3

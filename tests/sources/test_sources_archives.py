@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import functools
 import io
+import random
 import struct
 import tarfile
 import zipfile
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from servers import S3Server
 from sources_containers import FILES, LIMITS, Put, PutMemory, failing, tar_bytes, zip_bytes
 
 from ocrbatch.config import DocumentsConfig, InputConfig
@@ -25,7 +29,7 @@ from ocrbatch.sources.fetching import fetch, fetched
 from ocrbatch.sources.listing import documents
 from ocrbatch.sources.members import is_container, split_etag, split_member
 from ocrbatch.storage import Storage
-from ocrbatch.storage.ranges import RangeFile
+from ocrbatch.storage.ranges import BLOCK_BYTES, RangeFile
 
 CONTAINERS = {
     "plain.zip": zip_bytes(FILES),
@@ -225,6 +229,54 @@ def test_only_two_archives_stay_open(storage: Storage, put: Put, tmp_path: Path)
     for _ in range(2):
         assert [*bodies(storage, found, tmp_path).values()] == [bytes([i]) for i in range(5)]
         assert len(fetching._cache) == 2
+
+
+def drawn(seed: int) -> dict[str, bytes]:
+    """Twenty members, which no one request and no one batch of rows holds."""
+    return {f"{i:02}.png": random.Random(20 * seed + i).randbytes(BLOCK_BYTES // 10) for i in range(20)}
+
+
+@functools.cache
+def archive(kind: str, seed: int) -> bytes:
+    files = drawn(seed)
+    if kind == "parquet":
+        return parquet(pa.table({"content": list(files.values())}), 1)
+    return zip_bytes(files, zipfile.ZIP_STORED) if kind == "zip" else tar_bytes(files, "w:gz" if "gz" in kind else "w")
+
+
+@pytest.mark.parametrize("kind", ["tar", "tar.gz", "zip", "parquet"])
+@pytest.mark.parametrize("place", ["disk", "memory", pytest.param("s3", marks=pytest.mark.s3)])
+@pytest.mark.parametrize("shorter", [False, True])
+def test_no_member_is_of_another_version_than_the_listed_one(
+    kind: str, place: str, shorter: bool, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    """An archive that is replaced between two members, by one whose members lie at the same places."""
+    storage, uri = Storage(), str(tmp_path / f"x.{kind}")
+    if place == "memory":
+        uri = f"memory://{tmp_path.name}/x.{kind}"
+    elif place == "s3":
+        server: S3Server = request.getfixturevalue("seaweed")
+        storage, uri = Storage(server.config()), f"s3://{server.bucket()}/x.{kind}"
+
+    def write(body: bytes) -> None:
+        if place == "memory":
+            fsspec.filesystem("memory").pipe_file(uri, body)
+        elif place == "s3":
+            storage.put(uri, body)
+        else:
+            Path(uri).write_bytes(body)  # in place, as cp does it
+
+    write(archive(kind, 0))
+    found = listed(storage, uri)
+    assert bodies(storage, found[:1], tmp_path)[found[0].uri] == drawn(0)["00.png"]
+    new = archive(kind, 1)
+    write(new[: len(new) // 2 if shorter else None])
+    for document, wanted in zip(found[1:], [*drawn(0).values()][1:], strict=True):
+        try:
+            assert bodies(storage, [document], tmp_path)[document.uri] == wanted  # had been read before
+        except DocumentError as error:
+            assert error.code.code == "FETCH_CHANGED"
+    assert failing(storage, found[-1], tmp_path).code.code == "FETCH_CHANGED"
 
 
 def test_range_file(storage: Storage, put_memory: PutMemory) -> None:

@@ -133,7 +133,7 @@ def test_storage_errors(
         raise error
 
     monkeypatch.setattr(storage, "fetch", fail)
-    monkeypatch.setattr(storage, "read", fail)
+    monkeypatch.setattr(storage, "read_version", fail)
     assert [failing(storage, d, tmp_path).code.code for d in found] == [expected, expected]
 
 
