@@ -246,8 +246,9 @@ class PipelineConfig(Section):
     gpus_per_worker: float | None = Field(default=None, ge=0)
     """Share of a GPU for each detection or recognition worker."""
     object_store_mb: int | None = Field(default=None, ge=80)
-    """Memory of Ray's object store when Ray is started here, in MiB. In a cluster that is joined: how much of all its
-    object stores the run may fill; Ray's own bound is half of them."""
+    """Memory of Ray's object store when Ray is started here, in MiB; with room for less than some 50 pages (one of A4
+    at 144 dpi takes 6) a run is slow. In a cluster that is joined: how much of all its object stores the run may fill;
+    Ray's own bound is half of them."""
     worker_memory_mb: int | None = Field(default=None, ge=128)
     """Memory that a decode, detection or recognition worker may hold, in MiB; one that holds more is ended, and its
     pages are read again. A decoder's process has documents.memory_mb. Unset: Ray's own bound, 95 % of a node's."""

@@ -142,7 +142,7 @@ FAILURE_CODES: Final[dict[str, FailureCode]] = {
             "FETCH_CHANGED",
             "fetch",
             True,
-            "The file was replaced after it was listed.",
+            "The file was replaced after it was listed, or was not there yet then.",
             "Run again: the new version is listed and read.",
         ),
         FailureCode(
