@@ -67,7 +67,8 @@ def execute(arguments: argparse.Namespace) -> int:
         print("Unfinished   the last run had not listed all yet: run the same command again")
     if left.lost:
         print(f"Unfinished   {left.count} documents or pages are still to be read: run the same command again")
-        print("\n".join(f"             or, if they are not wanted any more, delete {run}" for run in left.runs))
+        if ledger.settled:  # else it may be at work
+            print("\n".join(f"             or, if they are not wanted any more, delete {run}" for run in left.runs))
     print(f"Open         {len(failures)} failure{'' if len(failures) == 1 else 's'}")
     for (name, stage), count in codes.most_common():
         uri, _, index, _ = next(f for f in failures if f[3].code == name)

@@ -64,7 +64,8 @@ def execute(arguments: argparse.Namespace) -> int:
             print(f"Unfinished   {missing} that a run set out to read")
             print("\n".join(f"  {line}" for line in found.unfinished))
             print(f"  -> run the same command again{'' if found.settled else ', once no run is at work'}")
-            print("\n".join(f"  -> or, if it is not wanted any more, delete {run}" for run in left.runs))
+            if found.settled:  # else it may be at work
+                print("\n".join(f"  -> or, if it is not wanted any more, delete {run}" for run in left.runs))
         if not found.ok:
             print("The output breaks its promises.")
             print(

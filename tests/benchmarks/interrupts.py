@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -42,6 +43,7 @@ MOMENTS: dict[str, Callable[[Path, float], bool]] = {
     "1 s after its start": since(1),
     "3 s after its start": since(3),
     "when it has the output": held("open", 1),
+    "2 s after that": lambda output, started: held("open", 1)(output, started) and _waited(output, 2),
     "4 s after that": lambda output, started: held("open", 1)(output, started) and _waited(output, 4),
     "at the first commit": held("add", 1),
     "at the third commit": held("add", 3),
@@ -63,7 +65,10 @@ def interrupt(inputs: list[str], output: Path, moment: str, number: signal.Signa
                 raise RuntimeError(f"the run ended with {job.returncode} before the moment: give it more documents")
             time.sleep(0.02)
         sent = time.monotonic()
-        job.send_signal(number)
+        if number == signal.SIGINT:
+            os.killpg(job.pid, number)  # as a terminal does
+        else:
+            job.send_signal(number)
         code = job.wait()
         seconds = time.monotonic() - sent
     parts = len(list((output / "pages").glob("*.parquet")))

@@ -16,6 +16,7 @@ pytestmark = [pytest.mark.ray, pytest.mark.models, pytest.mark.slow, pytest.mark
 
 PAGES = 12
 LEAST_CALLS = 20
+FEW = ("pipeline.decoders=1", "pipeline.readers=1")  # workers, which take most of a small run's time to start
 BROKEN: Key = ("broken.png", None)
 
 
@@ -29,7 +30,7 @@ def grounds(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Grounds]:
 def test_killed_before_and_after_each_call(grounds: Grounds, tmp_path: Path) -> None:
     files, source, nodes = LocalFileSystem(), grounds.source("fake"), grounds.nodes
     nodes.count_calls()
-    assert grounds.run(source, tmp_path / "clean") == 3
+    assert grounds.run(source, tmp_path / "clean", *FEW) == 3
     calls, clean = nodes.calls, content(files, str(tmp_path / "clean"))
     assert calls >= LEAST_CALLS and len(clean) == PAGES
     wrong = {}
@@ -38,9 +39,9 @@ def test_killed_before_and_after_each_call(grounds: Grounds, tmp_path: Path) -> 
         for when in ("before", "after"):
             output = tmp_path / f"{number}-{when}"
             nodes.count_calls(number, when)
-            codes.append(grounds.run(source, output))
+            codes.append(grounds.run(source, output, *FEW))
             nodes.count_calls()
-            rerun = grounds.run(source, output, name="rerun")
+            rerun = grounds.run(source, output, *FEW, name="rerun")
             found = dict(+check(files, str(output), set(clean), clean))
             if (rerun, found) != (3, {"failed": 1}):
                 wrong[number, when] = rerun, found
