@@ -38,6 +38,7 @@ _MAX_RATIO: Final = 300
 _MIN_BUDGET: Final = 1 << 30
 # tarfile takes a header's word for how much to read at once; true headers are a few kB.
 _MAX_TAR_READ: Final = 32 << 20
+_TAR_TAIL: Final = 1 << 20  # zeros fill an archive up to whole records, of 10 KiB as a rule
 
 # Everything that the readers below raise on damaged data. OSError has an errno only if the system raised it.
 BROKEN: Final = (
@@ -164,11 +165,19 @@ class _Tar:
             self._tar.members = []  # type: ignore[attr-defined]  # else it keeps every header, 1 kB each
             if info.isfile():
                 found.append(Member(plain(info.name), f"{info.offset:x}", info.size))
-        # tarfile takes a damaged header in the middle for the end: the end is nothing, or a block of zeros.
-        self._plain.seek(self._tar.offset)
-        if self._plain.read(tarfile.BLOCKSIZE).strip(b"\0"):
-            raise tarfile.ReadError(f"damaged header at byte {self._tar.offset}")
+        self._check_end(self._tar.offset)
         return found
+
+    def _check_end(self, at: int) -> None:
+        """tarfile takes a damaged header, and the end of what was cut off, for the end: that is a block of zeros."""
+        self._plain.seek(at)
+        end = self._plain.read(tarfile.BLOCKSIZE)
+        if len(end) < tarfile.BLOCKSIZE:
+            raise tarfile.ReadError(f"it ends at byte {at} without the mark of its end: it may be cut off")
+        if end.strip(b"\0"):
+            raise tarfile.ReadError(f"damaged header at byte {at}")
+        if self._plain.read(_TAR_TAIL).strip(b"\0"):
+            raise tarfile.ReadError(f"more follows its end at byte {at}: it may be two archives in one file")
 
     def open(self, place: str) -> IO[bytes]:
         self._plain.seek(int(place, 16))

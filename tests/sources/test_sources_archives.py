@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import functools
+import gzip
 import io
 import random
 import struct
 import tarfile
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +29,7 @@ from ocrbatch.sources import fetching
 from ocrbatch.sources.archives import list_members
 from ocrbatch.sources.fetching import fetch, fetched
 from ocrbatch.sources.listing import documents
-from ocrbatch.sources.members import is_container, split_etag, split_member
+from ocrbatch.sources.members import Member, is_container, split_etag, split_member
 from ocrbatch.storage import Storage
 from ocrbatch.storage.ranges import BLOCK_BYTES, RangeFile
 
@@ -167,6 +169,23 @@ def test_a_broken_archive_is_one_failure(name: str, storage: Storage, put: Put, 
     error = failing(storage, broken, tmp_path)
     assert error.code.code == "ARCHIVE_BROKEN"
     assert str(uri) in str(error)
+
+
+@pytest.mark.parametrize(("suffix", "pack"), [(".tar", bytes), (".tar.gz", gzip.compress)])
+def test_a_tar_that_ends_too_early_or_too_late(
+    suffix: str, pack: Callable[[bytes], bytes], storage: Storage, put: Put
+) -> None:
+    def listed_at(path: Path) -> list[Member]:
+        return list_members(storage.stat(str(path)), storage)
+
+    whole = tar_bytes({"a.png": b"a", "b.png": b"b"}, form=tarfile.USTAR_FORMAT)
+    assert [member.name for member in listed_at(put(f"whole{suffix}", pack(whole)))] == ["a.png", "b.png"]
+    blocks = whole.rstrip(b"\0")
+    cut = whole[: -(-len(blocks) // 512) * 512]  # between b's bytes and the mark
+    for name, body, said in (("cut", cut, "cut off"), ("two", whole + whole, "two archives in one file")):
+        with pytest.raises(DocumentError, match=said) as caught:
+            listed_at(put(name + suffix, pack(body)))
+        assert caught.value.code.code == "ARCHIVE_BROKEN"
 
 
 def test_damage_in_one_member(storage: Storage, put: Put, tmp_path: Path) -> None:
