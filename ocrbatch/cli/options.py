@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from ocrbatch.config import JobConfig, StorageConfig, load, load_file
 from ocrbatch.errors import OcrBatchError, UsageError
 from ocrbatch.safe_yaml import MAX_CHARACTERS
+from ocrbatch.storage.uris import redact, without_user
 
 
 def job_arguments(parser: argparse.ArgumentParser) -> None:
@@ -33,13 +34,15 @@ def job_config(arguments: argparse.Namespace) -> JobConfig:
     if path is None:
         return load("", arguments.overrides, "the command line", values)
     if "://" in path:
-        return load(_read(path), arguments.overrides, path, values)
+        return load(_read(path), arguments.overrides, redact(path), values)
     return load_file(Path(path), arguments.overrides, values)
 
 
 def _read(uri: str) -> str:
     from ocrbatch.storage import Storage
 
+    if without_user(uri) != uri:
+        raise UsageError(f"the config {redact(uri)} is given with a user part", "Give credentials by the environment.")
     try:
         # The user names this host: it may be on a private network.
         storage = Storage(StorageConfig(http_hosts=(urlsplit(uri).hostname or "",)))
@@ -47,7 +50,7 @@ def _read(uri: str) -> str:
     except OcrBatchError as error:
         raise UsageError(f"can't read the config: {error}", error.remedy) from error
     except UnicodeDecodeError as error:
-        raise UsageError(f"the config {uri} is not UTF-8", "Save it as UTF-8.") from error
+        raise UsageError(f"the config {redact(uri)} is not UTF-8", "Save it as UTF-8.") from error
 
 
 def output_arguments(parser: argparse.ArgumentParser) -> None:

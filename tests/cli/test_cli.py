@@ -210,6 +210,19 @@ def test_status_tells_what_a_run_left(output, ended, wanted, said, capsys):
     ]
 
 
+@pytest.mark.parametrize("path", ["s3n://KEY:PLANTED@bucket/c.yaml", "http://me:PLANTED@127.0.0.1:9/c.yaml"])
+def test_a_config_s_own_place_shows_no_secret(path, capsys):
+    assert main(["run", path]) == 2
+    said = capsys.readouterr().err
+    assert "user part" in said and "PLANTED" not in said
+
+
+def test_a_config_that_is_signed_for_is_named_without_its_signature(capsys):
+    assert main(["run", "http://127.0.0.1:9/c.yaml?signature=PLANTED"]) == 2
+    said = capsys.readouterr().err
+    assert "127.0.0.1:9/c.yaml" in said and "PLANTED" not in said
+
+
 def test_a_run_writes_nothing_where_a_password_is_missing(tmp_path, capsys):
     rule = "documents.passwords=[{pattern: '*.nothing', env: NO_SUCH_VARIABLE_HERE}]"
     assert main(["run", "--input", str(DOCUMENTS), "--output", str(tmp_path / "out"), "--set", rule]) == 2
