@@ -8,6 +8,7 @@ to count.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
@@ -18,7 +19,8 @@ from uuid import uuid4
 from ocrbatch.errors import OutputInconsistentError
 from ocrbatch.sinks.layout import Kind
 
-VERSION: Final = 2
+VERSION: Final = 3
+_SEAL: Final = b',"seal":"'
 
 Key = tuple[str, str]
 """(uri, etag): one version of one document."""
@@ -141,8 +143,19 @@ Record = Open | Add | Publish | Close
 
 def encode(record: Record) -> bytes:
     """One record as JSON, with a nonce: no two calls give the same bytes."""
-    body = {"v": VERSION, "nonce": uuid4().hex, **record_to_json(record)}
-    return json.dumps(body, separators=(",", ":")).encode()
+    return seal({"v": VERSION, "nonce": uuid4().hex, **record_to_json(record)})
+
+
+def seal(tree: Mapping[str, Any]) -> bytes:
+    """JSON whose last value is the SHA-256 of what stands before it: a changed byte must not become another state."""
+    body = json.dumps(tree, separators=(",", ":")).encode()[:-1]
+    return body + _SEAL + hashlib.sha256(body).hexdigest().encode() + b'"}'
+
+
+def _require_seal(body: bytes) -> None:
+    head, _, given = body.rpartition(_SEAL)
+    if given != hashlib.sha256(head).hexdigest().encode() + b'"}':
+        raise ValueError("its checksum is another")
 
 
 def decode(body: bytes, where: str) -> Record:
@@ -158,6 +171,7 @@ def decode(body: bytes, where: str) -> Record:
                 f"{where} was written by another ocrbatch (log version {version}, this one's is {VERSION})",
                 "Use the ocrbatch that made this output, or take another output.",
             )
+        _require_seal(body)
         return record_from_json(tree)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise OutputInconsistentError(

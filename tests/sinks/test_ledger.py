@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from ocrbatch.errors import OutputInconsistentError
 from ocrbatch.sinks.ledger import Ledger, PageSet
-from ocrbatch.sinks.log import VERSION, Add, Close, FailedPage, HeldPages, Open, Part, Publish, decode, encode
+from ocrbatch.sinks.log import VERSION, Add, Close, FailedPage, HeldPages, Open, Part, Publish, decode, encode, seal
 
 AT = "2026-01-01T00:00:00"
 
@@ -118,10 +119,17 @@ def test_records_survive_json(record: Open | Add | Publish | Close) -> None:
     assert encode(record) != encode(record), "each body has a nonce of its own"
 
 
-@pytest.mark.parametrize("body", ["", "[]", "{}", '{"v":V,"type":"burn"}', '{"v":V,"type":"open"}', '{"v":null}'])
-def test_what_is_no_record_is_named(body: str) -> None:
+@pytest.mark.parametrize(
+    "body",
+    [
+        *(b"", b"[]", b"{}", b'{"v":null}'),
+        *(seal({"v": VERSION, "type": kind}) for kind in ("burn", "open")),
+        encode(Close("main", 3, AT)).replace(b"main", b"mine"),
+    ],
+)
+def test_what_is_no_record_is_named(body: bytes) -> None:
     with pytest.raises(OutputInconsistentError, match="log/3 is not a record"):
-        decode(body.replace("V", str(VERSION)).encode(), "log/3")
+        decode(body, "log/3")
 
 
 @pytest.mark.parametrize("version", [VERSION - 1, VERSION + 1])
@@ -133,7 +141,19 @@ def test_a_log_of_another_version_accuses_nobody(version: int) -> None:
 
 def test_records_may_gain_keys() -> None:
     record = Open("main", 3, "r", "t", "host", 12, AT)
-    assert decode(encode(record).replace(b'"type"', b'"later":5,"type"'), "log/3") == record
+    tree = json.loads(encode(record))
+    del tree["seal"]
+    assert decode(seal({"later": 5, **tree}), "log/3") == record
+
+
+@settings(max_examples=300)
+@given(st.data())
+def test_a_record_of_which_a_byte_was_changed_is_none(data: st.DataObject) -> None:
+    body = bytearray(encode(Add("main", 0, "now", ignored=(("a", "e"),))))
+    place = data.draw(st.integers(0, len(body) - 1))
+    body[place] = data.draw(st.integers(0, 255).filter(lambda byte: byte != body[place]))
+    with pytest.raises(OutputInconsistentError, match="log/3"):
+        decode(bytes(body), "log/3")
 
 
 def test_pages_are_held_and_counted() -> None:
