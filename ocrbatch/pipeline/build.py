@@ -23,10 +23,8 @@ from ocrbatch.stages.write import Imprint, WriteStage
 # A page that kills its worker is tried once more by Ray, then its block is given up; what is missing is read again
 # afterwards. Without restarts a dead actor would keep its place and the job would stall.
 CRASHES: Final[dict[str, Any]] = {"max_restarts": -1, "max_task_retries": 1}
-
-
-# Ray Data's own 128 MiB is several blocks in flight too many for a small machine.
-BLOCK_BYTES: Final = 32 << 20
+# A page of 200 dpi is a block of its own, small ones share one: what a worker that dies takes along is in few pages.
+BLOCK_BYTES: Final = 512 << 10
 
 
 def build(

@@ -14,6 +14,8 @@ from ocrbatch.stages.write import Written
 
 POLL_SECONDS: Final = 0.25
 """Longest wait for a result before the caller gets to look at its clocks."""
+END_SECONDS: Final = 5.0
+"""Longest wait for the thread after its last result. It takes milliseconds."""
 
 
 def drained(dataset: Dataset, *, stops: bool) -> Generator[Written | None]:
@@ -38,7 +40,8 @@ def drained(dataset: Dataset, *, stops: bool) -> Generator[Written | None]:
         else:
             results.put(None)
 
-    threading.Thread(target=drain, name="drain", daemon=True).start()
+    thread = threading.Thread(target=drain, name="drain", daemon=True)
+    thread.start()
     try:
         while True:
             try:
@@ -46,6 +49,9 @@ def drained(dataset: Dataset, *, stops: bool) -> Generator[Written | None]:
             except queue.Empty:
                 yield None
                 continue
+            if result is None or isinstance(result, BaseException):
+                # It still lets go of what it had from Ray: at once with Ray's own end, that may abort the process.
+                thread.join(END_SECONDS)
             if result is None:
                 return
             if isinstance(result, BaseException):

@@ -29,8 +29,8 @@ class Report:
     """What was found. problems: broken promises, in plain words; notes: what a next run finishes.
 
     pages: held, of which `staged` are not published yet. parts: of pages/. settled: every writer closed. failures: open
-    ones by code. missing: documents and pages that neither a row nor an open failure accounts for (only where `planned`
-    was given), which `unfinished` names.
+    ones by code. missing: documents and pages that neither a row nor an open failure accounts for, as far as `account`
+    was told, which `unfinished` names.
     """
 
     documents: int = 0
@@ -54,24 +54,15 @@ class Report:
         """Takes in what `unaccounted` has found."""
         self.missing = sum(max(1, len(pages)) for pages in lost.values())
         self.unfinished += _some(
-            f"{uri} (etag {etag}): {_pages(pages) if pages else 'the whole document'} has neither a row nor a failure"
+            f"{uri} (etag {etag}): neither a row nor a failure for {_pages(pages) if pages else 'the whole document'}"
             for (uri, etag), pages in lost.items()
         )
 
 
-def verify(
-    storage: Storage,
-    output: str,
-    *,
-    planned: Iterable[Key] | None = None,
-    selected: Callable[[int], Iterable[int]] = range,
-    quick: bool = False,
-) -> Report:
+def verify(storage: Storage, output: str, *, quick: bool = False) -> Report:
     """Compares an output with its log.
 
-    planned: the documents that were asked for, each of whose pages has to be held, failed or, as a whole, failed or
-    ignored. selected: the page indexes that are wanted of a document with so many pages. quick: only names and sizes
-    are compared, no file is read, and the log only from its last checkpoint on.
+    quick: only names and sizes are compared, no file is read, and the log only from its last checkpoint on.
 
     Raises UsageError where no run has written to the output.
     """
@@ -90,8 +81,6 @@ def verify(
     _compare_files(storage, output, ledger, report)
     if not quick:
         _compare_rows(storage, output, ledger, report)
-    if planned is not None:
-        report.account(dict(unaccounted(ledger, planned, selected)))
     for shard, parts in ledger.staged.items():
         if parts:
             report.notes.append(f"{len(parts)} staged files of shard {shard} wait to be published: run it again")
@@ -108,7 +97,8 @@ def unaccounted(
 ) -> Iterator[tuple[Key, tuple[int, ...]]]:
     """The planned documents of which something is neither held, nor failed, nor ignored, with the pages' indexes.
 
-    No indexes stand for a document of which nothing is known at all.
+    selected: the page indexes that are wanted of a document with so many pages. No indexes stand for a document of
+    which nothing is known at all.
     """
     for uri, etag in planned:
         failed = ledger.failures(uri, etag)

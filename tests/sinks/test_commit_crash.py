@@ -9,7 +9,7 @@ from sinks_model import OUT, WANTED, Killed, MemoryStorage, Tapped, committer, j
 
 from ocrbatch.sinks import bookmark
 from ocrbatch.sinks.commit import read_ledger
-from ocrbatch.sinks.verify import verify
+from ocrbatch.sinks.verify import unaccounted, verify
 from ocrbatch.storage import Storage
 
 PLAN = [("a", "e"), ("b", "e")]
@@ -27,7 +27,8 @@ def run(storage: object, output: str, run_id: str) -> None:
 
 def check(storage: MemoryStorage | Storage, output: str) -> None:
     assert shown(storage, output) == WANTED
-    report = verify(storage, output, planned=PLAN)  # type: ignore[arg-type]
+    assert not list(unaccounted(read_ledger(storage, output), PLAN))  # type: ignore[arg-type]
+    report = verify(storage, output)  # type: ignore[arg-type]
     assert report.problems == []
     assert report.notes == []
     assert report.failures == {"DETECT_FAILED": 1}
