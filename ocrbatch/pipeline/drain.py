@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Generator
+import time
+from collections.abc import Generator, Iterable
 from typing import Final
 
 from ray.data import Dataset
@@ -14,8 +15,10 @@ from ocrbatch.stages.write import Written
 
 POLL_SECONDS: Final = 0.25
 """Longest wait for a result before the caller gets to look at its clocks."""
-END_SECONDS: Final = 5.0
-"""Longest wait for the thread after its last result. It takes milliseconds."""
+END_SECONDS: Final = 2.0
+"""Longest wait for Ray Data's threads after the last result. They take milliseconds."""
+ENDLESS: Final = "Prefetcher"
+"""The thread of Ray Data's that stays, asleep."""
 
 
 def drained(dataset: Dataset, *, stops: bool) -> Generator[Written | None]:
@@ -40,8 +43,8 @@ def drained(dataset: Dataset, *, stops: bool) -> Generator[Written | None]:
         else:
             results.put(None)
 
-    thread = threading.Thread(target=drain, name="drain", daemon=True)
-    thread.start()
+    others = set(threading.enumerate())
+    threading.Thread(target=drain, name="drain", daemon=True).start()
     try:
         while True:
             try:
@@ -50,8 +53,7 @@ def drained(dataset: Dataset, *, stops: bool) -> Generator[Written | None]:
                 yield None
                 continue
             if result is None or isinstance(result, BaseException):
-                # It still lets go of what it had from Ray: at once with Ray's own end, that may abort the process.
-                thread.join(END_SECONDS)
+                _wait_for(set(threading.enumerate()) - others)
             if result is None:
                 return
             if isinstance(result, BaseException):
@@ -59,6 +61,14 @@ def drained(dataset: Dataset, *, stops: bool) -> Generator[Written | None]:
             yield result
     finally:
         closed.set()
+
+
+def _wait_for(threads: Iterable[threading.Thread]) -> None:
+    """Until they have let go of what they had from Ray: at once with Ray's own end, that may abort the process."""
+    until = time.monotonic() + END_SECONDS
+    for thread in threads:
+        if thread.name != ENDLESS:
+            thread.join(max(0.0, until - time.monotonic()))
 
 
 def explained(error: BaseException) -> BaseException:
