@@ -37,7 +37,7 @@ WORKER: Final = "ocrbatch-"
 WAITING: Final = 1.0
 """Bytes that wait before a stage, for each that its workers have in hand. A detector far ahead of its recognizer has
 more to lose when a node dies, and fills the object store."""
-WAITING_BLOCKS: Final = 6
+WAITING_BLOCKS: Final = 4
 """Of one decode task, before it waits for the driver, which comes by every 70 ms. With Ray's 2, small blocks wait."""
 LINGER_SECONDS: Final = 3.0  # for workers to end by themselves, and to tidy up, before they are made to
 
