@@ -13,6 +13,7 @@ import pyarrow as pa
 from ocrbatch.config import JobConfig
 from ocrbatch.errors import FAILURE_CODES, UsageError
 from ocrbatch.pipeline import worklist
+from ocrbatch.pipeline.unfinished import unfinished
 from ocrbatch.records import Document
 from ocrbatch.sinks.commit import existing_ledger
 from ocrbatch.sources import listing, manifest
@@ -40,9 +41,13 @@ class Chosen:
                     f"there is no failure code {code}", f"{hint}`ocrbatch status` names those of an output."
                 )
 
+    def matches(self, uri: str) -> bool:
+        """Whether a document is meant."""
+        return self.pattern is None or fnmatchcase(uri, self.pattern)
+
     def fits(self, uri: str, code: str) -> bool:
         """Whether a failure with this code is meant."""
-        return (not self.codes or code in self.codes) and (self.pattern is None or fnmatchcase(uri, self.pattern))
+        return (not self.codes or code in self.codes) and self.matches(uri)
 
     def __call__(self, document: Document, index: int | None, failure: OpenFailure) -> bool:
         """As `Retries` of selection."""
@@ -60,13 +65,17 @@ class FailedDocuments:
     def documents(self) -> Generator[Document]:
         """As they stood in the manifests of earlier runs, with their pass-through columns; replaced ones as they are.
 
+        Also those that an earlier retry was stopped at: what it read of them has ended the failure.
+
         Raises UsageError where the output is none.
         """
         storage, output = Storage(self.config.output.storage), self.config.output.uri
-        failures = existing_ledger(storage, output).open_failures()
+        ledger = existing_ledger(storage, output)
         left: dict[tuple[str, str], Any] = {
-            (uri, etag): None for uri, etag, _, state in failures if self.chosen.fits(uri, state.code)
+            (uri, etag): None for uri, etag, _, state in ledger.open_failures() if self.chosen.fits(uri, state.code)
         }
+        stopped_at = unfinished(storage, output, ledger, of_retries=True).lost
+        left |= {key: None for key in stopped_at if self.chosen.matches(key[0])}
         found: list[Document] = []
         for file in worklist.all_manifests(storage, output):
             if not left:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from itertools import takewhile
@@ -36,36 +37,48 @@ class Unfinished:
         return sum(max(1, len(pages)) for pages in self.lost.values())
 
 
-def unfinished(storage: Storage, output: str, ledger: Ledger, *, recheck: bool = False) -> Unfinished:
+def unfinished(
+    storage: Storage, output: str, ledger: Ledger, *, recheck: bool = False, of_retries: bool = False
+) -> Unfinished:
     """What the runs that have not come to their end set out to do, as far as the ledger does not account for it.
 
-    A run that listed the same inputs to the end later on takes an earlier one's place. recheck: looks at the last run
-    even if it came to its end.
+    A run that listed the same inputs to the end later on takes an earlier one's place. A document that failed as a
+    whole and was read in part by a retry since is asked for by its run again. recheck: looks at the last run even if it
+    came to its end. of_retries: looks for what retries left alone.
     """
     runs = worklist.runs(storage, output)
-    listed = [(run, names) for run, names in runs if SETTINGS in names]
+    listed = [(run, names) for run, names in runs if names & {SETTINGS, RETRY_SETTINGS}]
+    whole = [run for run, names in listed if SETTINGS in names]
     later = takewhile(lambda item: SETTINGS not in item[1], runs)
     stopped = any(REPORT in names and not names & {DONE, RETRY_SETTINGS} for _, names in later)
+    partly = ledger.partly_read()
 
     @cache
     def settings(run: str) -> dict[str, Any]:
-        return worklist.settings_of(storage, run)
+        name = SETTINGS if run in whole else RETRY_SETTINGS
+        return worklist.settings_of(storage, run, name)
 
     def asked(run: str) -> tuple[Any, ...]:
         tree = settings(run)
         return {**tree["input"], "storage": None}, tree["documents"]["pages"]
 
+    def is_replaced(run: str) -> bool:
+        return any(asked(other) == asked(run) for other in whole if other > run)
+
     lost: dict[Key, tuple[int, ...]] = {}
     left = []
-    for number, (run, names) in enumerate(listed):
-        if DONE in names and not (recheck and number == 0):
-            continue
-        if any(asked(other) == asked(run) for other, _ in reversed(listed[:number])):
+    for run, names in listed:
+        at_end = (DONE in names and not (recheck and [run] == whole[:1])) or is_replaced(run)
+        only_partly = at_end or (of_retries and SETTINGS in names)
+        if only_partly and not (partly and SETTINGS in names):
             continue
         works = worklist.read(worklist.manifests(storage, run), storage)
-        keys = ((work.document.uri, work.document.etag) for work in works)
+        keys: Iterable[Key] = ((work.document.uri, work.document.etag) for work in works)
+        if only_partly:
+            keys = partly.intersection(keys)
+            partly -= keys
         found = dict(unaccounted(ledger, keys, parse_pages(settings(run)["documents"]["pages"]).expected))
         if found:
             left.append(run)
             lost |= found
-    return Unfinished(lost, tuple(left), stopped, bool(listed))
+    return Unfinished(lost, tuple(left), stopped, bool(whole))

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 
 from ocrbatch.config import JobConfig
 from ocrbatch.errors import NotFoundError, OutputInconsistentError, UsageError
+from ocrbatch.sources.listing import absolute
 from ocrbatch.sources.selection import Work, manifest_batches, manifest_schema, read_manifest
 from ocrbatch.storage import Storage, join, redact
 
@@ -106,9 +107,9 @@ def last_settings(storage: Storage, output: str) -> dict[str, Any]:
     raise UsageError(f"{output} has no settings of a run", "Check the path: a run has to have written there.")
 
 
-def settings_of(storage: Storage, run: str) -> dict[str, Any]:
-    """What a run was asked for. run: its folder."""
-    return _tree(storage, join(run, SETTINGS))
+def settings_of(storage: Storage, run: str, name: str = SETTINGS) -> dict[str, Any]:
+    """What a run was asked for. run: its folder. name: RETRY_SETTINGS for a retry."""
+    return _tree(storage, join(run, name))
 
 
 def _tree(storage: Storage, uri: str) -> dict[str, Any]:
@@ -162,4 +163,7 @@ def write_settings(config: JobConfig, storage: Storage, folder: str, name: str =
         address = redact(reached.endpoint_url or "")
         if address and "@" not in address:  # a user part without a scheme before it
             tree[side]["storage"]["endpoint_url"] = address
+    # As other runs see them, which may stand in another folder.
+    tree["input"]["uris"] = [absolute(uri, storage) for uri in config.input.uris]
+    tree["input"]["manifest"] = config.input.manifest and absolute(config.input.manifest, storage)
     storage.put(join(folder, name), json.dumps(tree, indent=2).encode())

@@ -137,6 +137,10 @@ class Ledger:
         """Whether the failures of this version are no more open, since another was met."""
         return (uri, etag) in self.past
 
+    def reopened_after(self, uri: str, etag: str) -> int:
+        """The last attempt at which this version failed as a whole, where a later one did better; 0 for none."""
+        return self.reopened.get((uri, etag), 0)
+
     def ignored(self, uri: str, etag: str) -> bool:
         """True for a file that is no document and says so by its name."""
         return (uri, etag) in self.ignored_keys
@@ -150,6 +154,15 @@ class Ledger:
             if key not in self.past:
                 for index, state in pages.items():
                     yield *key, index, state
+
+    def partly_read(self) -> set[Key]:
+        """The documents that failed as a whole, until a later attempt met some of their pages, but not all."""
+        return {key for key in self.reopened if self._is_partly_read(key)}
+
+    def _is_partly_read(self, key: Key) -> bool:
+        count, mask = self.held.get(key, (None, 0))
+        failed = self.failed.get(key, {})
+        return count is not None and None not in failed and mask.bit_count() + len(failed) < count
 
     @property
     def failure_total(self) -> int:

@@ -42,6 +42,9 @@ class LedgerView(Protocol):
     def is_past(self, uri: str, etag: str) -> bool:
         """Whether another version of the document was met after its failures."""
 
+    def reopened_after(self, uri: str, etag: str) -> int:
+        """The last attempt at which the document failed as a whole, where a later one did better; 0 for none."""
+
     def ignored(self, uri: str, etag: str) -> bool:
         """Whether it was met and is no document, as its name says."""
 
@@ -144,7 +147,8 @@ def decide(
         return Decision("failed" if stays else "complete", stays=stays, held=len(held))
     if None in stands:
         return Decision("failed", stays=len(failures), held=len(held))
-    work = Work(document, tuple(sorted(done)), 1 + max(again.values(), default=0))
+    tried = max([state.reopened_after(document.uri, document.etag), *again.values()])
+    work = Work(document, tuple(sorted(done)), 1 + tried)
     return Decision("left", work, stays=len(stands), held=len(held))
 
 

@@ -6,23 +6,23 @@ from ocrbatch.config import load
 from ocrbatch.pipeline import worklist
 from ocrbatch.pipeline.unfinished import unfinished
 from ocrbatch.records import Document
-from ocrbatch.sinks.ledger import Ledger
+from ocrbatch.sinks.ledger import FailureState, Ledger
 from ocrbatch.sources.selection import Work
 from ocrbatch.storage import Storage
 
 
 @pytest.fixture
 def runs(tmp_path):
-    """Leaves a run's folder behind: `runs(day, inputs, wanted, *names)`."""
+    """Leaves a run's folder behind, or a retry's: `runs(day, inputs, wanted, *names)`."""
     storage = Storage()
 
-    def leave(day, inputs=None, wanted="", *names, pages=""):
+    def leave(day, inputs=None, wanted="", *names, pages="", settings=worklist.SETTINGS):
         folder = f"{tmp_path}/{worklist.RUNS}/202601{day:02}T000000-x"
         if inputs:
             work = [Work(Document(f"/{inputs}/{name}.pdf", "e")) for name in wanted]
             list(worklist.write(work, [], storage, folder, 1))
-            settings = [f"input.uris=[{inputs}]", "input.storage.secret=hunter2", f"documents.pages='{pages}'"]
-            worklist.write_settings(load("", settings), storage, folder)
+            given = [f"input.uris=[{inputs}]", "input.storage.secret=hunter2", f"documents.pages='{pages}'"]
+            worklist.write_settings(load("", given), storage, folder, settings)
         for name in names:
             storage.put(f"{folder}/{name}", b"{}")
         return folder
@@ -52,7 +52,7 @@ def test_a_run_that_was_killed(runs, ledger, tmp_path):
 def test_a_run_of_other_inputs_does_not_make_up_for_it(runs, ledger, tmp_path):
     runs(1, "in", "bd")
     runs(2, "other", "a", "report.json", "done")
-    runs(3, None, "", "retry.json", "report.json", "done")
+    runs(3, "in", "a", "report.json", "done", settings=worklist.RETRY_SETTINGS)
     assert lost(tmp_path, ledger)[0] == "bd"
     runs(4, "in", "d")
     assert lost(tmp_path, ledger)[0] == "d", "b is no more among the inputs"
@@ -65,6 +65,32 @@ def test_other_pages_of_the_same_inputs(runs, ledger, tmp_path):
     runs(2, "in", "b", "report.json", "done", pages="2")
     found, left = lost(tmp_path, ledger)
     assert (found, left.lost["/in/b.pdf", "e"]) == ("b", (2,))
+
+
+def test_inputs_of_the_same_name_in_another_folder(runs, ledger, tmp_path, monkeypatch):
+    runs(1, "in", "bd")
+    monkeypatch.chdir(tmp_path)
+    runs(2, "in", "", "report.json", "done")
+    assert lost(tmp_path, ledger)[0] == "bd"
+
+
+def test_what_a_retry_left(runs, ledger, tmp_path):
+    """d failed as a whole; a retry that was stopped has read page 0 of it."""
+    folder = runs(1, "in", "abcd", "report.json", "done")
+    ledger.held["/in/d.pdf", "e"] = 3, 0b1
+    assert lost(tmp_path, ledger)[0] == ""
+    ledger.reopened["/in/d.pdf", "e"] = 1
+    found, left = lost(tmp_path, ledger)
+    assert (found, left.lost["/in/d.pdf", "e"], left.runs) == ("d", (1, 2), (folder,))
+    runs(2, "in", "", "report.json", "done")
+    assert lost(tmp_path, ledger)[0] == "d", "a later run left it out, since it had failed"
+    runs(3, "in", "x", settings=worklist.RETRY_SETTINGS)
+    assert lost(tmp_path, ledger)[0] == "xd", "a version that the retry met"
+    runs(4, "other", "y")
+    assert lost(tmp_path, ledger)[0] == "yxd"
+    assert lost(tmp_path, ledger, of_retries=True)[0] == "xd"
+    ledger.failed["/in/d.pdf", "e"] = {None: FailureState(2, False, "FILE_TOO_LARGE", "fetch")}
+    assert lost(tmp_path, ledger, of_retries=True)[0] == "x", "it has failed again"
 
 
 def test_a_run_that_came_to_its_end_is_looked_at_where_it_is_asked_for(runs, ledger, tmp_path):
@@ -82,7 +108,7 @@ def test_a_run_that_was_stopped_while_it_listed(runs, ledger, tmp_path):
     assert (left.unlisted, left.known) == (True, False)
     runs(2, "in", "a", "report.json", "done")
     assert not lost(tmp_path, ledger)[1].unlisted
-    runs(3, None, "", "retry.json", "report.json")
+    runs(3, "in", "a", "report.json", settings=worklist.RETRY_SETTINGS)
     runs(4, None, "", "manifest-00000.parquet")
     assert not lost(tmp_path, ledger)[1].unlisted, "a retry, and a run at work"
     runs(4, None, "", "report.json")

@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from dataset import DOCUMENTS, rows, snapshot
+from PIL import Image
 
 from ocrbatch.cli.main import main
 from ocrbatch.storage import Storage
@@ -61,6 +62,31 @@ def test_what_fails_again_stays_one_open_failure(output, capsys):
     assert json.loads(capsys.readouterr().out)["failures"] == {"FILE_TOO_LARGE": 1}
     tried = [row["attempt"] for row in rows(output, "failures") if row["code"] == "FILE_TOO_LARGE"]
     assert sorted(tried) == [1, 2]
+
+
+def test_pages_that_a_retry_left_are_told_and_read(tmp_path, capsys):
+    """A document fails as a whole; a retry reads one page of it only, as one that is stopped would."""
+    file, output = tmp_path / "in" / "three.tiff", tmp_path / "out"
+    file.parent.mkdir()
+    pages = [Image.new("RGB", (64, 64), (gray, gray, gray)) for gray in (200, 220, 240)]
+    pages[0].save(file, save_all=True, append_images=pages[1:])
+    run = ["run", "--input", str(file.parent), "--output", str(output), "--set", "engine.name=fake"]
+    assert main([*run, "--set", "documents.max_bytes=100"]) == 3
+    retry = ["retry", str(output), "--set", "documents.max_bytes=1000000"]
+    assert main([*retry, "--set", "documents.pages=1"]) == 0
+    assert [main([verb, str(output)]) for verb in ("status", "verify")] == [5, 5]
+    left = shutil.copytree(output, tmp_path / "left")
+    assert main(retry) == 0
+    assert len(rows(output)) == 3
+    assert [main([verb, str(output)]) for verb in ("status", "verify")] == [0, 0]
+    run[run.index(str(output))] = str(left)
+    assert main([*run, "--set", "documents.max_bytes=100"]) == 3
+    assert [(row["code"], row["attempt"]) for row in rows(left, "failures")] == [
+        ("FILE_TOO_LARGE", 1),
+        ("FILE_TOO_LARGE", 2),
+    ]
+    assert [main([verb, str(left)]) for verb in ("status", "verify")] == [3, 0]
+    capsys.readouterr()
 
 
 def test_a_replaced_file_is_read_as_it_is_now(tmp_path, capsys):

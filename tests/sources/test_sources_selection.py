@@ -45,6 +45,7 @@ class Held:
     failed: dict[tuple[str, str], dict[int | None, Failed]] = field(default_factory=dict)
     other: set[tuple[str, str]] = field(default_factory=set)
     past: set[tuple[str, str]] = field(default_factory=set)
+    reopened: dict[tuple[str, str], int] = field(default_factory=dict)
 
     def pages_held(self, uri: str, etag: str) -> tuple[int | None, Collection[int]]:
         return self.pages.get((uri, etag), (None, set()))
@@ -54,6 +55,9 @@ class Held:
 
     def is_past(self, uri: str, etag: str) -> bool:
         return (uri, etag) in self.past
+
+    def reopened_after(self, uri: str, etag: str) -> int:
+        return self.reopened.get((uri, etag), 0)
 
     def ignored(self, uri: str, etag: str) -> bool:
         return (uri, etag) in self.other
@@ -100,6 +104,12 @@ def test_a_failure_of_a_page_that_is_not_wanted_any_more_is_past() -> None:
     assert decide(
         DOC, Held({KEY: (4, {0})}, {KEY: {3: Failed(2, True)}}), passing(3), lambda count: range(2)
     ).work == Work(DOC, (0,), 1)
+
+
+def test_a_document_that_could_be_opened_later_goes_on_counting_its_attempts() -> None:
+    """Else it would fail as a whole once more with the number of an attempt that is past."""
+    state = Held({KEY: (3, {0})}, reopened={KEY: 2})
+    assert decide(DOC, state, passing(3)).work == Work(DOC, (0,), 3)
 
 
 def test_another_version_of_a_document_is_new() -> None:
