@@ -364,6 +364,18 @@ def test_a_role_takes_its_session_instead_of_a_key() -> None:
     assert options["secret"] is None
 
 
+@pytest.mark.parametrize("role", [None, "arn:aws:iam::123456789012:role/x"])
+def test_missing_credentials_are_told_with_a_role_too(role: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
+    monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
+    storage = Storage(StorageConfig(role_arn=role, region="us-east-1", retries=0))
+    with pytest.raises(CredentialsError, match="Unable to locate credentials"):
+        storage.read("s3://bucket/a")
+
+
 def test_two_storages_share_no_file_system() -> None:
     one, two = Storage(), Storage()
     assert one._backend("s3://b/k") is one._backend("s3a://b/k")
