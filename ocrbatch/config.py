@@ -11,6 +11,7 @@ import copy
 import difflib
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 from pathlib import Path
@@ -49,6 +50,12 @@ class Section(BaseModel):
         return {} if value is None else value  # in YAML a section of which every line is commented out is a null
 
 
+def _hosts(value: tuple[str, ...]) -> tuple[str, ...]:
+    if any("@" in host or "/" in host for host in value):
+        raise ValueError("give hosts alone, without scheme, user part and path")
+    return value
+
+
 class StorageConfig(Section):
     """How to reach one side's object storage; unset keys fall back to the usual AWS_* variables."""
 
@@ -72,7 +79,7 @@ class StorageConfig(Section):
     """How often a failed call is repeated, with growing pauses."""
     timeout: float = Field(default=60.0, gt=0)
     """Seconds without a byte after which a call has failed."""
-    http_hosts: tuple[str, ...] = ()
+    http_hosts: Annotated[tuple[str, ...], AfterValidator(_hosts)] = ()
     """Hosts that http(s) URLs in a manifest, and redirects, may lead to, as patterns (`*.example.org`). A host whose
     address is private, loopback or link-local must be listed itself, also where an input names it."""
     options: dict[str, Any] = Field(default_factory=dict)
@@ -325,7 +332,7 @@ def load_file(path: Path, overrides: Sequence[str] = (), values: Mapping[str, An
 def _parsed(item: str) -> tuple[str, Any]:
     key, equals, value = item.partition("=")
     if not equals or not key.strip():
-        raise UsageError(f"--set takes key=value, not {item!r}", "For example --set engine.name=openvino")
+        raise UsageError(f"--set takes key=value, not {_name(item)}", "For example --set engine.name=openvino")
     try:
         return key.strip(), safe_yaml.parse(value)
     except (yaml.YAMLError, ValueError):
@@ -351,15 +358,22 @@ def _explain(error: ValidationError, source: str) -> str:
     # Never the value itself: it may be a secret that stands under a misspelt key.
     found = []
     for e in error.errors()[:5]:
-        key = ".".join(str(part) for part in e["loc"]) or "config"
+        key = ".".join(_name(part) for part in e["loc"]) or "config"
         unknown = e["type"] == "extra_forbidden"
         unquoted = e["type"] == "string_type" and isinstance(e["input"], int | float | date)
         near = difflib.get_close_matches(key, [name for name, _ in keys()], n=1) if unknown else []
         said = "there is no such key" if unknown else e["msg"].removeprefix("Value error, ")
         said = said.replace(", 'fake' or ", " or ")  # it is for tests
         advice = f"; did you mean {near[0]}?" if near else "; put it in quotes" if unquoted else ""
+        if key.endswith("..."):
+            advice = "; a colon needs a space after it"
         found.append(f"{key}: {said}{advice}")
     return f"{source}: " + "; ".join(found)
+
+
+def _name(key: str | int) -> str:
+    """What a key's name begins with: in `password:word`, which lacks a space, the word after it is a secret."""
+    return re.sub(r"(?s)[^\w.-].*", "...", str(key))
 
 
 def keys(section: type[BaseModel] = JobConfig, prefix: str = "") -> Iterator[tuple[str, str | None]]:

@@ -111,6 +111,11 @@ def test_text_that_yaml_takes_for_a_number_is_not_altered_but_refused(text: str)
         ("input: {storage: {secret: [hunter2]}}", []),
         ("input: {storage: {secret: [hunter2}}", []),
         ("", ["input.storage.secret=[hunter2"]),
+        ("", ["input.storage.secret:hunter2"]),
+        ("", ["documents.passwords=[{pattern:'*',password:hunter2}]"]),
+        ("", ["documents.passwords=[{password=hunter2: 1}]"]),
+        ("", ["input.storage.http_hosts=['u:hunter2@h']"]),
+        ("input: {storage: {http_hosts: ['https://h/?sig=hunter2']}}", []),
     ],
 )
 def test_no_traceback_holds_a_secret(text: str, overrides: list[str]) -> None:

@@ -103,6 +103,10 @@ def test_a_local_path_is_absolute_and_keeps_its_links(tmp_path: Path, monkeypatc
         ("https://user:word@host:8/a", "https://host:8/a"),
         ("sftp://me:word@host/a b", "sftp://host/a b"),
         ("s3://bucket/what?.pdf", "s3://bucket/what?.pdf"),
+        ("s3://bucket/what?.pdf?X-Amz-Date=1&X-Amz-Signature=abc", "s3://bucket/what?.pdf"),
+        ("s3a://bucket/a?AWSAccessKeyId=abc", "s3a://bucket/a"),
+        ("s3://bucket/a?Expires=1&Signature=abc", "s3://bucket/a"),
+        ("s3://bucket/scan?&X-Amz-Signature.pdf", "s3://bucket/scan?&X-Amz-Signature.pdf"),
         ("abfs://container@account.dfs.core.windows.net/a", "abfs://container@account.dfs.core.windows.net/a"),
         ("abfs://me:word@account/a", "abfs://account/a"),
         ("/data/100%?.pdf", "/data/100%?.pdf"),
@@ -362,6 +366,18 @@ def test_a_role_takes_its_session_instead_of_a_key() -> None:
     assert options["session"].__reduce__()[1][0].role_arn == "arn:aws:iam::1:role/x"
     assert options["key"] is None
     assert options["secret"] is None
+
+
+@pytest.mark.parametrize("role", [None, "arn:aws:iam::123456789012:role/x"])
+def test_missing_credentials_are_told_with_a_role_too(role: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
+    monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
+    storage = Storage(StorageConfig(role_arn=role, region="us-east-1", retries=0))
+    with pytest.raises(CredentialsError, match="Unable to locate credentials"):
+        storage.read("s3://bucket/a")
 
 
 def test_two_storages_share_no_file_system() -> None:

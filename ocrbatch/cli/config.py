@@ -8,6 +8,7 @@ from functools import reduce
 from typing import Any, Final
 
 from ocrbatch.cli.options import job_arguments, job_config, print_json
+from ocrbatch.cli.streams import tell
 from ocrbatch.config import JobConfig, keys
 
 HIDDEN: Final = "**********"  # as pydantic writes a SecretStr
@@ -27,8 +28,8 @@ def execute(arguments: argparse.Namespace) -> int:
     for key, meaning in keys():
         if meaning is not None:
             value = reduce(lambda node, name: node[name], key.split("."), tree)
-            print(f"{key} = {value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}")
-            print(f"    {meaning}")
+            tell(f"{key} = {value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}")
+            tell(f"    {meaning}")
     return 0
 
 

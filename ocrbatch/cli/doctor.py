@@ -11,6 +11,7 @@ from importlib import metadata
 from typing import Final
 
 from ocrbatch.cli.options import print_json
+from ocrbatch.cli.streams import tell
 from ocrbatch.config import JobConfig
 from ocrbatch.errors import OcrBatchError
 
@@ -31,7 +32,7 @@ def execute(arguments: argparse.Namespace) -> int:
         print_json([{"level": level, "what": what, "said": said} for level, what, said in findings])
     else:
         for level, what, said in findings:
-            print(f"{level:<5} {what:<14} {said}")
+            tell(f"{level:<5} {what:<14} {said}")
     return 2 if any(level == BAD for level, _, _ in findings) else 0
 
 

@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from typing import Final, NoReturn
 
 from ocrbatch import __version__
-from ocrbatch.cli.streams import lasting
+from ocrbatch.cli.streams import lasting, tell
 from ocrbatch.errors import OcrBatchError
+from ocrbatch.report.escaping import escaped
 
 VERBS: Final = {
     "run": "read documents and write the dataset",
@@ -72,19 +73,29 @@ def _execute(words: list[str]) -> int:
         hint = "; --input takes one: quote a glob, or the shell puts the files in its place" * hasattr(
             arguments, "input"
         )
-        parser.error(f"unrecognized arguments: {' '.join(strange)}{hint}")
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+        parser.error(f"unrecognized arguments: {escaped(' '.join(strange))}{hint}")
+    handler = logging.StreamHandler()
+    handler.setFormatter(_EscapingFormatter("%(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
     try:
         code: int = arguments.execute(arguments)
     except OcrBatchError as error:
-        print(f"\nerror: {error}", file=sys.stderr)
+        print(file=sys.stderr)
+        tell(f"error: {error}", stream=sys.stderr)
         if error.remedy:
-            print(f"  -> {error.remedy}", file=sys.stderr)
+            tell(f"  -> {error.remedy}", stream=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)
         return 130
     return code
+
+
+class _EscapingFormatter(logging.Formatter):
+    """Messages on one line each, as `tell` has them; a traceback keeps its own."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's own name
+        return escaped(super().formatMessage(record))
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from ocrbatch.cli.options import print_json
+from ocrbatch.cli.streams import tell
 from ocrbatch.errors import OcrBatchError, UsageError
 
 
@@ -42,7 +43,7 @@ def execute(arguments: argparse.Namespace) -> int:
         print_json(results)
     else:
         for name, result in results.items():
-            print(f"{name:<32} {'ok: ' + ', '.join(result) if isinstance(result, list) else result}")
+            tell(f"{name:<32} {'ok: ' + ', '.join(result) if isinstance(result, list) else result}")
     return 2 if failed else 0
 
 
@@ -55,7 +56,7 @@ def _list(arguments: argparse.Namespace) -> int:
         print_json(rows)
     else:
         for row in rows:
-            print(f"{row['name']:<40} {row['task']:<24} {row['weights']}")
+            tell(f"{row['name']:<40} {row['task']:<24} {row['weights']}")
     return 0
 
 

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 
 from ocrbatch.cli.options import job_arguments, job_config
+from ocrbatch.cli.streams import tell
 from ocrbatch.errors import OcrBatchError
 from ocrbatch.report.summary import RunReport
 
@@ -33,7 +34,7 @@ def finish(work: Callable[[Callable[[str], None]], RunReport], as_json: bool) ->
     """Does the work, which takes a function for its lines, prints its summary and gives its exit code."""
     try:
         with contextlib.redirect_stdout(sys.stderr):  # where Ray tells what befell its workers
-            report = work(lambda line: print(line, file=sys.stderr))
+            report = work(lambda line: tell(line, stream=sys.stderr))
     except OcrBatchError as error:
         if as_json and isinstance(error.report, RunReport):
             print(error.report.to_json())

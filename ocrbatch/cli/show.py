@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 
 from ocrbatch.cli.options import output_arguments, output_config, print_json
+from ocrbatch.cli.streams import tell
 from ocrbatch.config import JobConfig
 from ocrbatch.errors import DocumentError, UsageError
 from ocrbatch.records import Document, Page
@@ -48,7 +49,7 @@ def execute(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print_json({"file": str(target), "uri": row["uri"], "page": arguments.page, "lines": len(lines)})
     else:
-        print(f"{target}: {row['uri']} page {arguments.page}, {len(lines)} lines")
+        tell(f"{target}: {row['uri']} page {arguments.page}, {len(lines)} lines")
     return 0
 
 

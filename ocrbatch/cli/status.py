@@ -8,6 +8,7 @@ from dataclasses import asdict
 from typing import Final
 
 from ocrbatch.cli.options import output_arguments, output_config, print_json
+from ocrbatch.cli.streams import tell
 from ocrbatch.errors import FAILURE_CODES, FailureCode
 
 UNKNOWN: Final = FailureCode(
@@ -60,29 +61,29 @@ def execute(arguments: argparse.Namespace) -> int:
             }
         )
         return code
-    print(f"Pages        {ledger.page_total} in {ledger.page_parts} part{'' if ledger.page_parts == 1 else 's'}")
+    tell(f"Pages        {ledger.page_total} in {ledger.page_parts} part{'' if ledger.page_parts == 1 else 's'}")
     if not ledger.settled:
-        print("Unfinished   a run is at work, or was cut off: the next one publishes what it committed")
+        tell("Unfinished   a run is at work, or was cut off: the next one publishes what it committed")
     if left.unlisted:
-        print("Unfinished   the last run had not listed all yet: run the same command again")
+        tell("Unfinished   the last run had not listed all yet: run the same command again")
     if left.lost:
-        print(f"Unfinished   {left.count} documents or pages are still to be read: run the same command again")
+        tell(f"Unfinished   {left.count} documents or pages are still to be read: run the same command again")
         if ledger.settled:  # else it may be at work
-            print("\n".join(f"             or, if they are not wanted any more, delete {run}" for run in left.runs))
-    print(f"Open         {len(failures)} failure{'' if len(failures) == 1 else 's'}")
+            tell(*(f"             or, if they are not wanted any more, delete {run}" for run in left.runs))
+    tell(f"Open         {len(failures)} failure{'' if len(failures) == 1 else 's'}")
     for (name, stage), count in codes.most_common():
         uri, _, index, _ = next(f for f in failures if f[3].code == name)
         page = "" if index is None else f" page {index + 1}"
         known = FAILURE_CODES.get(name, UNKNOWN)
-        print(f"  {count} {name} ({stage}): {known.cause}")
-        print(f"    for example {uri}{page}")
-        print(f"    -> {known.remedy}")
+        tell(f"  {count} {name} ({stage}): {known.cause}")
+        tell(f"    for example {uri}{page}")
+        tell(f"    -> {known.remedy}")
         tried = [state.attempt for *_, state in failures if state.code == name and state.retryable]
         if tried:
-            print(f"    tried {_range(tried)}: a run tries again what was tried less often than pipeline.attempts")
+            tell(f"    tried {_range(tried)}: a run tries again what was tried less often than pipeline.attempts")
     if failures:
-        print("Next         replaced a file: run again, which reads changed files anew; mended something else:")
-        print(f"             `ocrbatch retry {config.output.uri}`, with --only CODE, --set KEY=VALUE as it fits")
+        tell("Next         replaced a file: run again, which reads changed files anew; mended something else:")
+        tell(f"             `ocrbatch retry {config.output.uri}`, with --only CODE, --set KEY=VALUE as it fits")
     return code
 
 

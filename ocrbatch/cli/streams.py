@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO, cast
 
+from ocrbatch.report.escaping import escaped
+
 
 class _Lasting:
     """A text stream whose writes never fail; all else is the stream's own."""
@@ -43,6 +45,12 @@ class _Lasting:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
+
+
+def tell(*lines: str, stream: TextIO | None = None) -> None:
+    """Prints lines for people, each on one line whatever it quotes. stream: standard output if left out."""
+    for line in lines:
+        print(escaped(line), file=stream)
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from ocrbatch.cli.options import output_arguments, output_config, print_json
+from ocrbatch.cli.streams import tell
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -50,28 +51,26 @@ def execute(arguments: argparse.Namespace) -> int:
             }
         )
     else:
-        print(f"Documents    {found.documents}")
+        tell(f"Documents    {found.documents}")
         parts = f"{found.parts} part{'' if found.parts == 1 else 's'}"
-        print(f"Pages        {found.pages} in {parts}, {found.staged} not published yet")
+        tell(f"Pages        {found.pages} in {parts}, {found.staged} not published yet")
         failures = sum(found.failures.values())
-        print(f"Open         {failures} failure{'' if failures == 1 else 's'}")
-        for note in found.notes:
-            print(f"note: {note}")
-        for problem in found.problems:
-            print(f"PROBLEM: {problem}")
+        tell(f"Open         {failures} failure{'' if failures == 1 else 's'}")
+        tell(*(f"note: {note}" for note in found.notes))
+        tell(*(f"PROBLEM: {problem}" for problem in found.problems))
         if found.unfinished:
             missing = f"{found.missing} documents or pages" if found.missing else "not all"
-            print(f"Unfinished   {missing} that a run set out to read")
-            print("\n".join(f"  {line}" for line in found.unfinished))
-            print(f"  -> run the same command again{'' if found.settled else ', once no run is at work'}")
+            tell(f"Unfinished   {missing} that a run set out to read")
+            tell(*(f"  {line}" for line in found.unfinished))
+            tell(f"  -> run the same command again{'' if found.settled else ', once no run is at work'}")
             if found.settled:  # else it may be at work
-                print("\n".join(f"  -> or, if it is not wanted any more, delete {run}" for run in left.runs))
+                tell(*(f"  -> or, if it is not wanted any more, delete {run}" for run in left.runs))
         if not found.ok:
-            print("The output breaks its promises.")
-            print(
+            tell("The output breaks its promises.")
+            tell(
                 "  -> restore what is gone or changed from a backup or a bucket's older versions; without one, take "
                 "another output"
             )
         elif not found.unfinished:
-            print("Each page is there exactly once.")
+            tell("Each page is there exactly once.")
     return 4 if not found.ok else 5 if found.unfinished else 0

@@ -84,6 +84,13 @@ def check(config: JobConfig) -> None:
     for part in PARTS[config.task]:
         if folder := getattr(config, part).model_dir:
             listing.refuse_secrets(folder, f"{part}.model_dir")
+    address = cluster_address(config.pipeline) or ""
+    if "@" in address or "?" in address:  # Ray knows neither
+        raise UsageError(
+            "pipeline.address (or RAY_ADDRESS) has a user part or a query, which may hold credentials and would be "
+            "written down",
+            "Give auto, or ray://host:10001.",
+        )
     parse_pages(config.documents.pages)
     _check_partitions(config.output.partition_by)
 

@@ -9,6 +9,7 @@ from typing import Any
 from ocrbatch.config import JobConfig
 from ocrbatch.documents.pages import parse_pages
 from ocrbatch.pipeline.prepare import Inputs, check, check_extra, cluster_address
+from ocrbatch.report.escaping import escaped
 from ocrbatch.sinks.columns import check_columns
 from ocrbatch.sinks.commit import read_ledger
 from ocrbatch.sources.selection import Tally, passing, select
@@ -45,7 +46,7 @@ class Preview:
         if self.retries:
             lines.append(f"  of these   {self.retries} are tried again")
         lines.append(f"Fingerprint  {self.fingerprint or 'told by the workers of the cluster when it is joined'}")
-        return "\n".join(lines)
+        return "\n".join(map(escaped, lines))
 
 
 def preview(config: JobConfig) -> Preview:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
+from ocrbatch.report.escaping import escaped
 from ocrbatch.report.progress import duration
 
 LABEL: Final = 14  # width of the names on the left
@@ -95,7 +96,8 @@ class RunReport:
             page = "" if example["page_index"] is None else f" page {example['page_index'] + 1}"
             lines.append(f"  {example['code']}: {example['uri']}{page}")
             lines += [f"    {example['message']}", f"    -> {example['remedy']}"]
-        return "\n".join(lines + [f"{name:<{LABEL}}{value}" for name, value in self._next()])
+        lines += [f"{name:<{LABEL}}{value}" for name, value in self._next()]
+        return "\n".join(map(escaped, lines))
 
     def _done(self) -> Iterator[tuple[str, str]]:
         if self.outcome == "nothing_fits":

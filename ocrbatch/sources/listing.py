@@ -17,7 +17,7 @@ from ocrbatch.records import Document
 from ocrbatch.sources import archives, members
 from ocrbatch.sources.patterns import Filter, compile_glob, split_glob
 from ocrbatch.storage import Entry, Storage, local_path, redact, scheme
-from ocrbatch.storage.uris import HTTP, has_magic, local_uri, without_user
+from ocrbatch.storage.uris import HTTP, has_magic, local_uri, without_credentials
 
 _CHECK = "Check the spelling; a folder in a bucket exists only as long as something is in it."
 
@@ -99,12 +99,13 @@ def expand(entry: Entry, config: InputConfig, storage: Storage) -> Iterator[Docu
 
 
 def refuse_secrets(uri: str, name: str = "the input") -> None:
-    """Raises UsageError for what may hold credentials, as URIs are written down: a user part, a query of http.
+    """Raises UsageError for what may hold credentials, as URIs are written down: a user part, a query of http, a
+    presigned URL's query of any scheme.
 
     name: what the URI is, in the message's words.
     """
     # Elsewhere than in http a question mark is a glob's.
-    if (redact(uri) if scheme(uri) in HTTP else without_user(uri)) != uri:
+    if (redact(uri) if scheme(uri) in HTTP else without_credentials(uri)) != uri:
         raise UsageError(
             f"{name} {redact(uri)} has a query or a user part, which may hold credentials and would be written down",
             "Give a plain URL, and credentials by the storage section of that side, or by the environment.",

@@ -96,8 +96,12 @@ class RoleSession(AioSession):  # type: ignore[misc]
         return RoleSession, (self._storage_config,)
 
     async def get_credentials(self) -> Any:
-        """The role's credentials. Their first use asks STS: at the config's endpoint if it names one, else AWS's."""
-        if self._role_credentials is None:
+        """The role's credentials; None where there are none to ask for them with, which the first request then says.
+
+        Their first use asks STS: at the config's endpoint if it names one, else AWS's.
+        """
+        source = await self._source.get_credentials()
+        if self._role_credentials is None and source is not None:
             config = self._storage_config
             place = {"endpoint_url": config.endpoint_url, "region_name": config.region}
 
@@ -106,7 +110,7 @@ class RoleSession(AioSession):  # type: ignore[misc]
 
             fetcher = AioAssumeRoleCredentialFetcher(
                 client_creator=client,
-                source_credentials=await self._source.get_credentials(),
+                source_credentials=source,
                 role_arn=config.role_arn,
                 extra_args={"RoleSessionName": "ocrbatch"},
             )

@@ -18,6 +18,9 @@ _SCHEME: Final = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*)://")
 _MAGIC: Final = re.compile(r"[*?\[]")
 _HOST: Final = re.compile(r"(\[[^\]]*\]|[^:]*)(:\d+)?")
 _BUCKET: Final = re.compile(r"arn:.*|[^:]*")
+_SIGNED: Final = re.compile(
+    r"\?(?:[^?]*&)?(?:X-(?:Amz|Goog)-[\w-]+|AWSAccessKeyId|GoogleAccessId|Signature|sig)=", re.IGNORECASE
+)
 _URL: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\s'\"<>]+")
 AZURE: Final = frozenset({"abfs", "abfss", "wasb", "wasbs"})
 LOCAL: Final = frozenset({"", "file", "local"})
@@ -111,13 +114,21 @@ def without_user(uri: str) -> str:
     return found[0] + rest.rpartition("@")[2]
 
 
+def without_credentials(uri: str) -> str:
+    """The URI without its user part, and without a query that looks like a presigned URL's; names on disk have neither.
+
+    Any other question mark stays: outside http it is a glob's, or the key's own.
+    """
+    return uri if scheme(uri) in LOCAL else _SIGNED.split(without_user(uri), maxsplit=1)[0]
+
+
 def redact(uri: str) -> str:
     """The URI without its user part and its query string, which may hold credentials.
 
-    Names on disk have neither, and a question mark in S3's belongs to the key.
+    Names on disk have neither, and a question mark in S3's belongs to the key, but for a presigned URL's.
     """
     if scheme(uri) in LOCAL | S3:
-        return without_user(uri)
+        return without_credentials(uri)
     return re.split(r"[?#]" if scheme(uri) in HTTP else r"\?", without_user(uri), maxsplit=1)[0]
 
 

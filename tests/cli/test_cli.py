@@ -7,20 +7,26 @@ import shlex
 import shutil
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from dataset import DOCUMENTS
 from PIL import Image
+from row_examples import failure_row
 
 from ocrbatch.cli import doctor
 from ocrbatch.cli.main import VERBS, main
-from ocrbatch.config import JobConfig
+from ocrbatch.config import JobConfig, OutputConfig
 from ocrbatch.errors import StoppedEarlyError
 from ocrbatch.pipeline import run as pipeline
 from ocrbatch.pipeline import worklist
 from ocrbatch.records import Document
 from ocrbatch.report.summary import RunReport
+from ocrbatch.schema import FAILURES
+from ocrbatch.sinks.commit import Committer
+from ocrbatch.sinks.parquet import stage
 from ocrbatch.sources.selection import Work
 from ocrbatch.storage import Storage
 
@@ -208,6 +214,45 @@ def test_status_tells_what_a_run_left(output, ended, wanted, said, capsys):
         ("/in/c.pdf", 1),
         ("/in/d.pdf", 3),
     ]
+
+
+ODD = "\x1b[31mred\nerror\udce9"  # the last stands for a byte that is no UTF-8
+SHOWN = r"\x1b[31mred\nerror\udce9"
+
+
+def test_names_are_shown_escaped_and_kept_in_json(tmp_path, capsys):
+    folder, storage = tmp_path / "out", Storage()
+    row = failure_row(uri=f"/in/{ODD[:-1]}", retryable=False)
+    with Committer.open(storage, OutputConfig(uri=str(folder)), "r") as committer:
+        table = pa.Table.from_pylist([row], schema=FAILURES)
+        committer.add([stage(storage, str(folder), committer.epoch, table, "failures")])
+        committer.close()
+    (folder / "failures" / "\x9b2J.parquet").write_bytes(b"")
+    for verb, code, shown in (("status", 3, rf"/in/{SHOWN[:-6]}"), ("verify", 4, r"\x9b2J.parquet")):
+        assert main([verb, str(folder)]) == code
+        out = capsys.readouterr().out
+        assert shown in out
+        assert out.replace("\n", "").isprintable()
+    assert main(["status", str(folder), "--json"]) == 3
+    assert [failure["uri"] for failure in json.loads(capsys.readouterr().out)["failures"]] == [row["uri"]]
+
+
+@pytest.mark.parametrize("words", [["run", ODD], ["run", "x.yaml", ODD], ["status", ODD]])
+def test_an_error_is_on_one_line_whatever_it_names(words, capsys):
+    with suppress(SystemExit):
+        main(words)
+    told = capsys.readouterr().err
+    assert SHOWN in told
+    assert told.replace("\n", "").isprintable()
+
+
+@pytest.mark.models
+def test_a_warning_is_on_one_line_whatever_it_names(tmp_path):
+    (tmp_path / ODD).symlink_to("/")
+    line = [sys.executable, "-m", "ocrbatch.cli.main", "plan", "--input", str(tmp_path), "--output", "x"]
+    told = subprocess.run(line, capture_output=True, text=True, check=True).stderr
+    assert f"{SHOWN} leads to a folder" in told
+    assert told.replace("\n", "").isprintable()
 
 
 @pytest.mark.parametrize("path", ["s3n://KEY:PLANTED@bucket/c.yaml", "http://me:PLANTED@127.0.0.1:9/c.yaml"])

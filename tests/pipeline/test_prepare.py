@@ -93,6 +93,25 @@ def test_no_place_is_named_with_credentials(key, kind, user, tmp_path):
     assert "rd" not in str(caught.value)
 
 
+@pytest.mark.parametrize("query", ["s3://b/x?X-Amz-Signature=", "s3n://b/x?e=1&Signature=", "gs://b/x?sig="])
+def test_no_input_is_a_presigned_url(query, tmp_path):
+    said = refused(f"input.uris=['{query}planted']", f"output.uri={tmp_path}")
+    assert "has a query or a user part" in said and "planted" not in said
+    check(load("", ["input.uris=['s3://b/x?y.png']", f"output.uri={tmp_path}"]))
+
+
+@pytest.mark.parametrize("address", ["ray://u:planted@127.0.0.1:9", "u:planted@127.0.0.1:9", "ray://h:9?t=planted"])
+@pytest.mark.parametrize("by_variable", [True, False])
+def test_the_cluster_is_not_named_with_credentials(address, by_variable, tmp_path, monkeypatch):
+    settings = ["input.uris=[in]", f"output.uri={tmp_path}"]
+    if by_variable:
+        monkeypatch.setenv("RAY_ADDRESS", address)
+    else:
+        settings.append(f"pipeline.address={address}")
+    said = refused(*settings)
+    assert "pipeline.address" in said and "planted" not in said
+
+
 def test_a_key_may_have_an_at_sign(tmp_path):
     check(load("", ["input.uris=['s3://bucket/me:b/a@b/']", "output.uri=s3://bucket/out@noon"]))
 

@@ -46,6 +46,12 @@ def test_it_says_what_failed_with_one_example_a_code():
     assert made.exit_code == 3
 
 
+def test_a_name_steers_no_terminal_and_forges_no_line():
+    made = report(FINAL | {"uri": "/in/\x1b[31mred\nOpen          0 failures.png", "message": "\x9b2J \u202e"})
+    assert "  PDF_BROKEN: /in/\\x1b[31mred\\nOpen          0 failures.png\n    \\x9b2J \\u202e\n" in str(made)
+    assert json.loads(made.to_json())["examples"] == made.examples
+
+
 def test_retrying_is_advised_only_where_a_run_would_retry():
     assert "2 failures may pass: run the same command again" in str(report(FAILURE, FAILURE, FINAL))
     for failures in ([USED_UP], [FINAL]):
