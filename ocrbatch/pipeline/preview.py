@@ -10,7 +10,7 @@ from ocrbatch.config import JobConfig
 from ocrbatch.documents.pages import parse_pages
 from ocrbatch.pipeline.prepare import Inputs, check, check_extra, cluster_address
 from ocrbatch.sinks.columns import check_columns
-from ocrbatch.sinks.commit import read_ledger
+from ocrbatch.sinks.commit import whole_ledger
 from ocrbatch.sources.selection import Tally, passing, select
 from ocrbatch.stages.identity import identify
 from ocrbatch.storage import Storage
@@ -53,7 +53,7 @@ def preview(config: JobConfig) -> Preview:
     check(config)
     identity = identify(config) if cluster_address(config.pipeline) is None else None
     output = Storage(config.output.storage)
-    ledger = read_ledger(output, config.output.uri)
+    ledger = whole_ledger(output, config.output.uri)
     found = Preview(config.output.uri, identity.fingerprint if identity else None)
     inputs = Inputs(config, Storage(config.input.storage))
     wanted = parse_pages(config.documents.pages).expected

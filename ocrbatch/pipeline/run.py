@@ -21,7 +21,7 @@ from ocrbatch.pipeline.retry import Chosen, FailedDocuments
 from ocrbatch.pipeline.session import identified, session, stays_here
 from ocrbatch.report.summary import RunReport
 from ocrbatch.sinks.columns import check_columns
-from ocrbatch.sinks.commit import Committer, read_ledger
+from ocrbatch.sinks.commit import Committer, whole_ledger
 from ocrbatch.sinks.verify import require_files
 from ocrbatch.sources.selection import Tally, decide, passing, select
 from ocrbatch.stages.identity import Identity, identify
@@ -81,7 +81,7 @@ def _run(config: JobConfig, run_id: str, wait: bool, say: Callable[[str], None],
     report, tally = RunReport(run_id, config.output.uri), Tally()
 
     with _writable(config.output.uri):
-        ledger = read_ledger(output, config.output.uri)
+        ledger = whole_ledger(output, config.output.uri)
         require_files(output, config.output.uri, ledger)
     say("Inputs      listing what there is to read")
     rays = contextlib.ExitStack()

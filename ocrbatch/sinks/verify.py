@@ -13,7 +13,7 @@ from typing import Final
 
 from ocrbatch.errors import NotFoundError, OutputInconsistentError
 from ocrbatch.sinks import bookmark
-from ocrbatch.sinks.commit import read_ledger, require_log
+from ocrbatch.sinks.commit import read_ledger, require_log, require_whole
 from ocrbatch.sinks.layout import BOOKMARK, KINDS, Kind, below, is_final_part, log_path
 from ocrbatch.sinks.ledger import Ledger, PageSet
 from ocrbatch.sinks.log import Key
@@ -64,10 +64,12 @@ def verify(storage: Storage, output: str, *, quick: bool = False) -> Report:
 
     quick: only names and sizes are compared, no file is read, and the log only from its last checkpoint on.
 
-    Raises UsageError where no run has written to the output.
+    Raises UsageError where no run has written to the output, OutputInconsistentError where its log can't be read
+    to the end.
     """
     problems: list[str] = []
-    ledger = require_log(read_ledger(storage, output) if quick else _by_log(storage, output, problems), output)
+    ledger = read_ledger(storage, output) if quick else _by_log(storage, output, problems)
+    require_log(require_whole(storage, output, ledger), output)
     report = Report(
         problems=problems,
         documents=len(ledger.held.keys() | ledger.failed.keys()),
