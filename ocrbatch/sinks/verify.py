@@ -118,9 +118,8 @@ def require_files(storage: Storage, output: str, ledger: Ledger) -> None:
     A part that no record names means that the end of the log is lost: what it named would be read and written again.
     """
     found = _listed(storage, output)
-    problems = _gone_or_changed(ledger, found)
-    strangers = sorted(path for path in _strangers(storage, output, ledger, found) if is_final_part(path))
-    problems += [f"{path} is in no record of the log, of which the end must be lost" for path in strangers]
+    strangers = _strangers(storage, output, ledger, found)
+    problems = _gone_or_changed(ledger, found) + [_stranger(path) for path in strangers if is_final_part(path)]
     if problems:
         raise OutputInconsistentError(
             f"{output} is not what its log says: {'; '.join(_some(problems))}",
@@ -149,10 +148,7 @@ def _compare_files(storage: Storage, output: str, ledger: Ledger, report: Report
         f"{path} is decided but not shown yet: the next run shows it" for path in _pending(ledger) if path not in found
     ]
     report.problems += _gone_or_changed(ledger, found)
-    report.problems += _some(
-        f"{path} is in no record of the log, so its rows may be there twice: move it out of the output"
-        for path in sorted(_strangers(storage, output, ledger, found))
-    )
+    report.problems += _some(map(_stranger, _strangers(storage, output, ledger, found)))
 
 
 def _listed(storage: Storage, output: str) -> dict[str, int | None]:
@@ -175,10 +171,16 @@ def _gone_or_changed(ledger: Ledger, found: Mapping[str, int | None]) -> list[st
     return problems
 
 
-def _strangers(storage: Storage, output: str, ledger: Ledger, found: Mapping[str, int | None]) -> set[str]:
+def _strangers(storage: Storage, output: str, ledger: Ledger, found: Mapping[str, int | None]) -> list[str]:
     """Files that no record names; a writer may have published them since."""
     strangers = found.keys() - ledger.published.keys()
-    return strangers - read_ledger(storage, output).published.keys() if strangers else set()
+    return sorted(strangers - read_ledger(storage, output).published.keys()) if strangers else []
+
+
+def _stranger(path: str) -> str:
+    if is_final_part(path):  # it may be the only copy of its rows
+        return f"{path} is in no record of the log, of which the end must be lost"
+    return f"{path} is in no record of the log, so its rows may be there twice: move it out of the output"
 
 
 def _compare_rows(storage: Storage, output: str, ledger: Ledger, report: Report) -> None:

@@ -82,7 +82,16 @@ def test_a_part_that_nobody_published(output: Path) -> None:
     body = parts(output)[0].read_bytes()
     copy.parent.mkdir()
     copy.write_bytes(body)
-    assert "pages/dt=1/part-copy.parquet is in no record" in problems(output, quick=True)
+    said = problems(output, quick=True)
+    assert "pages/dt=1/part-copy.parquet is in no record of the log, so its rows may be there twice: move it" in said
+
+
+def test_a_part_of_which_the_log_has_lost_the_record(output: Path) -> None:
+    for record in sorted((output / "_ocrbatch/log").iterdir())[2:]:
+        record.unlink()
+    said = problems(output, quick=True)
+    assert "is in no record of the log, of which the end must be lost" in said
+    assert "move it" not in said, "it is the only copy of its rows"
 
 
 def test_a_run_does_not_begin_where_parts_are_not_as_the_log_says(output: Path) -> None:
