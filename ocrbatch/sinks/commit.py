@@ -64,13 +64,14 @@ def read_ledger(storage: Storage, output: str, ledger: Ledger | None = None, *, 
 def require_whole(storage: Storage, output: str, ledger: Ledger) -> Ledger:
     """The output's ledger; raises OutputInconsistentError where the log goes on after a record that is missing.
 
-    A writer would fill the gap, and make what comes after it contradict. Lists the log's folder, so once a command.
+    A writer would fill the gap, and make what comes after it contradict. Lists what the log's folder has after it.
     """
     last = -1
     with suppress(NotFoundError):  # no such bucket
-        last = max((record_number(entry.uri) for entry in storage.list(join(output, LOG))), default=-1)
+        _, _, missing = log_path(ledger.next).rpartition("/")
+        last = max(map(record_number, storage.names_after(join(output, LOG), missing)), default=-1)
     # What was listed was there with all before it, so a writer that appends meanwhile leaves no gap here.
-    if last >= ledger.next and last >= (n := read_ledger(storage, output).next):
+    if last >= 0 and last >= (n := read_ledger(storage, output).next):
         raise OutputInconsistentError(
             f"{log_path(n)} of {output} is missing, and the log goes on after it",
             "Restore that file from a backup or the bucket's older versions; without one, take another output.",

@@ -38,9 +38,9 @@ def log_path(n: int) -> str:
     return f"{LOG}/{n:012d}.json"
 
 
-def record_number(path: str) -> int:
-    """The inverse of `log_path`, for any path or URI that ends so; -1 for one that is no record's."""
-    found = _RECORD.fullmatch(path.rpartition("/")[2])
+def record_number(name: str) -> int:
+    """The n of a record's file name; -1 for one that is no record's."""
+    found = _RECORD.fullmatch(name)
     return int(found[1]) if found else -1
 
 
