@@ -26,18 +26,21 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(arguments: argparse.Namespace) -> int:
-    """Reads the log and what runs left beside it, which is quick whatever the dataset's size.
+    """Reads the log and what runs left beside it, and lists the parts, of which it reads none: so it is quick.
 
-    Exit code 5 where one of them, or one that is at work, has not come to its end; else 3 where failures are open.
+    Exit code 4 where the parts are not what the log says, 5 where a run, or one that is at work, has not come to its
+    end; else 3 where failures are open.
     """
     config = output_config(arguments)
     from ocrbatch.pipeline.unfinished import unfinished
     from ocrbatch.pipeline.worklist import last_report
     from ocrbatch.sinks.commit import existing_ledger
+    from ocrbatch.sinks.verify import require_files
     from ocrbatch.storage import Storage
 
     storage = Storage(config.output.storage)
     ledger = existing_ledger(storage, config.output.uri)
+    require_files(storage, config.output.uri, ledger)
     last = last_report(storage, config.output.uri)
     left = unfinished(storage, config.output.uri, ledger)
     failures = list(ledger.open_failures())

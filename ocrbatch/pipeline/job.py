@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import chain
 from typing import Final
 
 import pyarrow as pa
@@ -83,9 +84,11 @@ class Job:
             if number == PASSES:
                 self._give_up(again)
                 break
-            left = self._write(again, join(folder, f"pass-{number + 1}"), pools, alone=number + 1 == PASSES)
-            if not left:
+            first = next(again, None)
+            if first is None:
                 break
+            again = chain([first], again)
+            left = self._write(again, join(folder, f"pass-{number + 1}"), pools, alone=number + 1 == PASSES)
             count = sum(file.rows for file in left)
             self.say(f"{count} document{'s' * (count > 1)} lost pages with a worker; reading those again")
             end_workers(self.report.run_id)
@@ -129,7 +132,7 @@ class Job:
         return list(worklist.write(work, self.extra, self.storage, folder, pools.decoders.workers, group_rows))
 
     def _pass(self, cluster: Cluster, pools: Pools, files: Sequence[ManifestFile], *, alone: bool) -> None:
-        if not files:
+        if not any(file.rows for file in files):
             return
         dataset = build(self.identity, pools, files, self._imprint, alone=alone)
         with contextlib.closing(drained(dataset, stops=cluster.lives_on)) as results:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -15,7 +16,7 @@ import pyarrow as pa
 
 from ocrbatch.config import JobConfig, PipelineConfig
 from ocrbatch.documents.pages import parse_pages
-from ocrbatch.errors import UsageError
+from ocrbatch.errors import AccessDeniedError, CredentialsError, NotFoundError, UsageError
 from ocrbatch.reading.reader import PARTS
 from ocrbatch.records import Document
 from ocrbatch.schema import PAGES
@@ -134,6 +135,17 @@ def _check_partitions(rule: str | None) -> None:
 
 def _partitions(rule: str) -> set[str]:
     return {rule} if rule == "run_date" else set(re.compile(rule).groupindex)
+
+
+@contextmanager
+def writable(output: str) -> Iterator[None]:
+    """An output that can't be opened at all is the command's fault, and no rerun mends it."""
+    try:
+        yield
+    except CredentialsError:
+        raise  # they may be renewed
+    except (AccessDeniedError, NotFoundError) as error:
+        raise UsageError(f"the output {output} can't be used: {error}", error.remedy) from error
 
 
 def cluster_address(config: PipelineConfig) -> str | None:

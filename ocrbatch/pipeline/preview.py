@@ -8,10 +8,11 @@ from typing import Any
 
 from ocrbatch.config import JobConfig
 from ocrbatch.documents.pages import parse_pages
-from ocrbatch.pipeline.prepare import Inputs, check, check_extra, cluster_address
+from ocrbatch.pipeline.prepare import Inputs, check, check_extra, cluster_address, writable
 from ocrbatch.report.escaping import escaped
 from ocrbatch.sinks.columns import check_columns
-from ocrbatch.sinks.commit import read_ledger
+from ocrbatch.sinks.commit import whole_ledger
+from ocrbatch.sinks.verify import require_files
 from ocrbatch.sources.selection import Tally, passing, select
 from ocrbatch.stages.identity import identify
 from ocrbatch.storage import Storage
@@ -50,11 +51,13 @@ class Preview:
 
 
 def preview(config: JobConfig) -> Preview:
-    """Raises UsageError for a config that a run would refuse, too."""
+    """Raises UsageError for a config, and OutputInconsistentError for an output, that a run would refuse, too."""
     check(config)
     identity = identify(config) if cluster_address(config.pipeline) is None else None
     output = Storage(config.output.storage)
-    ledger = read_ledger(output, config.output.uri)
+    with writable(config.output.uri):
+        ledger = whole_ledger(output, config.output.uri)
+        require_files(output, config.output.uri, ledger)
     found = Preview(config.output.uri, identity.fingerprint if identity else None)
     inputs = Inputs(config, Storage(config.input.storage))
     wanted = parse_pages(config.documents.pages).expected

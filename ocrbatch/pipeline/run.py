@@ -7,21 +7,21 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import chain
 
 from ocrbatch.config import JobConfig
 from ocrbatch.documents import passwords
 from ocrbatch.documents.pages import parse_pages
-from ocrbatch.errors import AccessDeniedError, CredentialsError, NotFoundError, OcrBatchError, UsageError
+from ocrbatch.errors import OcrBatchError
 from ocrbatch.pipeline.interrupts import interruptible
 from ocrbatch.pipeline.job import Job
-from ocrbatch.pipeline.prepare import Inputs, Source, check, check_extra, new_run_id
+from ocrbatch.pipeline.prepare import Inputs, Source, check, check_extra, new_run_id, writable
 from ocrbatch.pipeline.retry import Chosen, FailedDocuments
 from ocrbatch.pipeline.session import identified, session, stays_here
 from ocrbatch.report.summary import RunReport
 from ocrbatch.sinks.columns import check_columns
-from ocrbatch.sinks.commit import Committer, read_ledger
+from ocrbatch.sinks.commit import Committer, whole_ledger
 from ocrbatch.sinks.verify import require_files
 from ocrbatch.sources.selection import Tally, decide, passing, select
 from ocrbatch.stages.identity import Identity, identify
@@ -48,17 +48,6 @@ def run(
         return _run(config, run_id or new_run_id(), wait, say, retry)
 
 
-@contextlib.contextmanager
-def _writable(output: str) -> Iterator[None]:
-    """An output that can't be opened at all is the command's fault, and no rerun mends it."""
-    try:
-        yield
-    except CredentialsError:
-        raise  # they may be renewed
-    except (AccessDeniedError, NotFoundError) as error:
-        raise UsageError(f"the output {output} can't be used: {error}", error.remedy) from error
-
-
 def _identity_here(config: JobConfig) -> Identity | None:
     """What all workers will compute with where they are on this machine; None: a cluster's have to be asked, once it is
     joined."""
@@ -80,8 +69,8 @@ def _run(config: JobConfig, run_id: str, wait: bool, say: Callable[[str], None],
     expected = parse_pages(config.documents.pages).expected
     report, tally = RunReport(run_id, config.output.uri), Tally()
 
-    with _writable(config.output.uri):
-        ledger = read_ledger(output, config.output.uri)
+    with writable(config.output.uri):
+        ledger = whole_ledger(output, config.output.uri)
         require_files(output, config.output.uri, ledger)
     say("Inputs      listing what there is to read")
     rays = contextlib.ExitStack()
@@ -105,7 +94,7 @@ def _run(config: JobConfig, run_id: str, wait: bool, say: Callable[[str], None],
         if identity is None:
             cluster = rays.enter_context(session(config.pipeline, run_id))
             identity = identified(config, cluster)
-        with _writable(config.output.uri):
+        with writable(config.output.uri):
             opened = Committer.open(output, config.output, report.run_id, wait=wait, notify=say)
         with opened as committer:
             job = Job(identity, output, committer, report, say, expected, started, retry is not None)

@@ -1,7 +1,8 @@
 """The run's manifest: what selection left to do, as Parquet beside the output, where every worker can read it.
 
 Invariant: a run's settings are written after the last file of its manifest, and before the first page is read; so a run
-without settings has read nothing, and what it would have read is not known.
+without settings has read nothing, and what it would have read is not known. Where there was nothing to read there is a
+manifest, too; so settings without one tell that it was lost.
 """
 
 from __future__ import annotations
@@ -9,9 +10,9 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from typing import Any, Final
 
 import pyarrow as pa
@@ -53,12 +54,13 @@ def write(
     workers: int,
     group_rows: int = GROUP_ROWS,
 ) -> Iterator[ManifestFile]:
-    """Writes the work as Parquet files into a folder, in order; yields each as it is there.
+    """Writes the work as Parquet files into a folder, in order, one at least; yields each as it is there.
 
     workers: decode workers, among which a short list is spread evenly. group_rows: documents of a row group, at most.
     """
     items = iter(work)
-    for number, chunk in enumerate(iter(lambda: list(islice(items, FILE_ROWS)), [])):
+    first = list(islice(items, FILE_ROWS))
+    for number, chunk in enumerate(chain([first], iter(lambda: list(islice(items, FILE_ROWS)), []))):
         limit = max(1, min(group_rows, -(-len(chunk) // (4 * workers))))
         sink, groups = io.BytesIO(), 0
         with pq.ParquetWriter(sink, manifest_schema(extra), compression="zstd") as writer:
@@ -66,9 +68,13 @@ def write(
                 for batch in manifest_batches(group, extra, rows=len(group)):
                     writer.write_table(pa.Table.from_batches([batch]), row_group_size=len(group))
                     groups += 1
-        uri = join(folder, f"manifest-{number:05d}.parquet")
+        uri = join(folder, _name(number))
         storage.put(uri, sink.getvalue())
         yield ManifestFile(uri, groups, len(chunk))
+
+
+def _name(number: int) -> str:
+    return f"manifest-{number:05d}.parquet"
 
 
 def _groups(chunk: Sequence[Work], limit: int) -> Iterator[list[Work]]:
@@ -85,11 +91,24 @@ def _groups(chunk: Sequence[Work], limit: int) -> Iterator[list[Work]]:
 
 
 def read(files: Iterable[ManifestFile], storage: Storage) -> Iterator[Work]:
-    """The work that `write` wrote, in order."""
+    """The work that `write` wrote, in order. Raises OutputInconsistentError where a file is not as it was written."""
     for file in files:
-        parquet = pq.ParquetFile(io.BytesIO(storage.read(file.uri)))
-        for batch in parquet.iter_batches():
-            yield from read_manifest(batch)
+        body = pa.BufferReader(storage.read(file.uri))
+        with _as_written(file.uri):
+            for batch in pq.ParquetFile(body).iter_batches():
+                yield from read_manifest(batch)
+
+
+@contextmanager
+def _as_written(uri: str) -> Iterator[None]:
+    try:
+        yield
+    except (pa.ArrowException, OSError, AttributeError, KeyError, TypeError, ValueError) as error:
+        raise _damaged(f"{uri} is not what a run left there: {error}") from error
+
+
+def _damaged(message: str) -> OutputInconsistentError:
+    return OutputInconsistentError(message, "Restore it from a backup, or delete that run's folder.")
 
 
 def last_report(storage: Storage, output: str) -> dict[str, Any]:
@@ -108,27 +127,36 @@ def last_settings(storage: Storage, output: str) -> dict[str, Any]:
 
 
 def settings_of(storage: Storage, run: str, name: str = SETTINGS) -> dict[str, Any]:
-    """What a run was asked for. run: its folder. name: RETRY_SETTINGS for a retry."""
-    return _tree(storage, join(run, name))
+    """What a run was asked for. run: its folder. name: RETRY_SETTINGS for a retry.
+
+    Raises OutputInconsistentError where that can't be told any more.
+    """
+    uri = join(run, name)
+    tree = _tree(storage, uri)
+    for section, key, kind in (("input", "uris", list), ("documents", "pages", str), ("output", "uri", str)):
+        if not isinstance(tree.get(section), dict) or not isinstance(tree[section].get(key), kind):
+            raise _damaged(f"{uri} is not what a run left there: {section}.{key} is missing or damaged")
+    return tree
 
 
 def _tree(storage: Storage, uri: str) -> dict[str, Any]:
-    try:
-        tree: dict[str, Any] = dict(json.loads(storage.read(uri)))
-    except (TypeError, ValueError) as error:
-        raise OutputInconsistentError(
-            f"{uri} is not what a run left there: {error}", "Restore it from a backup, or delete that run's folder."
-        ) from error
+    body = storage.read(uri)
+    with _as_written(uri):
+        tree: dict[str, Any] = dict(json.loads(body))
     return tree
 
 
 def manifests(storage: Storage, run: str) -> list[ManifestFile]:
-    """The Parquet files of a run's manifest, without what was read again."""
-    return [
-        ManifestFile(entry.uri, 0, 0)
-        for entry in storage.list(run)
-        if entry.uri.rpartition("/")[0] == run and entry.uri.endswith(".parquet")
-    ]
+    """The Parquet files of a run's manifest, without what was read again; the run must have left its settings.
+
+    Raises OutputInconsistentError where one is missing before others, or all are.
+    """
+    there = {entry.uri for entry in storage.list(run)}
+    count = sum(uri.startswith(join(run, "manifest-")) for uri in there)
+    wanted = [join(run, _name(number)) for number in range(max(1, count))]
+    if missing := [uri for uri in wanted if uri not in there]:
+        raise _damaged(f"{missing[0]} is gone, and with it what that run set out to read")
+    return [ManifestFile(uri, 0, 0) for uri in wanted]
 
 
 def all_manifests(storage: Storage, output: str) -> Iterator[ManifestFile]:
@@ -140,7 +168,9 @@ def all_manifests(storage: Storage, output: str) -> Iterator[ManifestFile]:
 
 def extra_fields(file: ManifestFile, storage: Storage) -> list[pa.Field]:
     """The pass-through columns in one of a run's manifest files."""
-    schema = pq.read_schema(pa.BufferReader(storage.read(file.uri)))
+    body = pa.BufferReader(storage.read(file.uri))
+    with _as_written(file.uri):
+        schema = pq.read_schema(body)
     return list(schema.field("extra").type) if "extra" in schema.names else []
 
 

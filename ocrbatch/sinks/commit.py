@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Final, Self
@@ -23,7 +23,18 @@ from ocrbatch.config import OutputConfig
 from ocrbatch.errors import NotFoundError, OutputInconsistentError, OutputLockedError, StorageError, UsageError
 from ocrbatch.sinks import bookmark, parquet
 from ocrbatch.sinks import lease as leases
-from ocrbatch.sinks.layout import CHECKPOINTS, PROBE, STAGING, below, epoch_of, final_path, is_staged_part, log_path
+from ocrbatch.sinks.layout import (
+    CHECKPOINTS,
+    LOG,
+    PROBE,
+    STAGING,
+    below,
+    epoch_of,
+    final_path,
+    is_staged_part,
+    log_path,
+    record_number,
+)
 from ocrbatch.sinks.ledger import Ledger
 from ocrbatch.sinks.log import Add, Close, Key, Open, Part, Publish, Record, decode, encode
 from ocrbatch.storage import Storage, join
@@ -41,28 +52,41 @@ def read_ledger(storage: Storage, output: str, ledger: Ledger | None = None, *, 
 
     ledger: one read before, brought up to date; an empty one reads the log alone. end: read no record from there on.
 
-    Raises OutputInconsistentError for a record that contradicts those before it, and for one that is missing where the
-    next one is there.
+    Raises OutputInconsistentError for a record that contradicts those before it. It ends at the first that is missing,
+    whatever comes after it: see `require_whole`.
     """
     ledger = ledger or bookmark.restore(storage, output) or Ledger()
-    while ledger.next != end:
-        record = _read_record(storage, output, ledger.next)
-        if record is None and storage.exists(join(output, log_path(ledger.next + 1))):
-            record = _read_record(storage, output, ledger.next)  # it may have been written meanwhile
-            if record is None:
-                raise OutputInconsistentError(
-                    f"{log_path(ledger.next)} of {output} is missing, and the log goes on after it",
-                    "Restore that file from a backup or the bucket's older versions; without one, take another output.",
-                )
-        if record is None:
-            break
+    while ledger.next != end and (record := _read_record(storage, output, ledger.next)) is not None:
         ledger.apply(ledger.next, record)
     return ledger
 
 
+def require_whole(storage: Storage, output: str, ledger: Ledger) -> Ledger:
+    """The output's ledger; raises OutputInconsistentError where the log goes on after a record that is missing.
+
+    A writer would fill the gap, and make what comes after it contradict. Lists what the log's folder has after it.
+    """
+    last = -1
+    with suppress(NotFoundError):  # no such bucket
+        _, _, missing = log_path(ledger.next).rpartition("/")
+        last = max(map(record_number, storage.names_after(join(output, LOG), missing)), default=-1)
+    # What was listed was there with all before it, so a writer that appends meanwhile leaves no gap here.
+    if last >= 0 and last >= (n := read_ledger(storage, output).next):
+        raise OutputInconsistentError(
+            f"{log_path(n)} of {output} is missing, and the log goes on after it",
+            "Restore that file from a backup or the bucket's older versions; without one, take another output.",
+        )
+    return ledger
+
+
+def whole_ledger(storage: Storage, output: str) -> Ledger:
+    """`read_ledger` of a log in which no record is missing, as far as `require_whole` can tell."""
+    return require_whole(storage, output, read_ledger(storage, output))
+
+
 def existing_ledger(storage: Storage, output: str) -> Ledger:
-    """`read_ledger` of an output that must be there. Raises UsageError where no run has written to it."""
-    return require_log(read_ledger(storage, output), output)
+    """`whole_ledger` of an output that must be there. Raises UsageError where no run has written to it."""
+    return require_log(whole_ledger(storage, output), output)
 
 
 def require_log(ledger: Ledger, output: str) -> Ledger:

@@ -29,12 +29,19 @@ _HIVE_NULL: Final = "__HIVE_DEFAULT_PARTITION__"
 _VALUE_BYTES: Final = 180  # with its key it stays below the 255 that a name on a disk may have
 _SHARD: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _MERGED: Final = "merged-"
+_RECORD: Final = re.compile(r"(\d{12,})\.json", re.ASCII)
 _FINAL: Final = re.compile(r"part-\d{12,}\.parquet")
 
 
 def log_path(n: int) -> str:
     """The log's record `n`, from 0."""
     return f"{LOG}/{n:012d}.json"
+
+
+def record_number(name: str) -> int:
+    """The n of a record's file name; -1 for one that is no record's."""
+    found = _RECORD.fullmatch(name)
+    return int(found[1]) if found else -1
 
 
 def checkpoint_path(n: int, sha256: str) -> str:

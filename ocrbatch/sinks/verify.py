@@ -13,7 +13,7 @@ from typing import Final
 
 from ocrbatch.errors import NotFoundError, OutputInconsistentError
 from ocrbatch.sinks import bookmark
-from ocrbatch.sinks.commit import read_ledger, require_log
+from ocrbatch.sinks.commit import read_ledger, require_log, require_whole
 from ocrbatch.sinks.layout import BOOKMARK, KINDS, Kind, below, is_final_part, log_path
 from ocrbatch.sinks.ledger import Ledger, PageSet
 from ocrbatch.sinks.log import Key
@@ -64,10 +64,12 @@ def verify(storage: Storage, output: str, *, quick: bool = False) -> Report:
 
     quick: only names and sizes are compared, no file is read, and the log only from its last checkpoint on.
 
-    Raises UsageError where no run has written to the output.
+    Raises UsageError where no run has written to the output, OutputInconsistentError where its log can't be read
+    to the end.
     """
     problems: list[str] = []
-    ledger = require_log(read_ledger(storage, output) if quick else _by_log(storage, output, problems), output)
+    ledger = read_ledger(storage, output) if quick else _by_log(storage, output, problems)
+    require_log(require_whole(storage, output, ledger), output)
     report = Report(
         problems=problems,
         documents=len(ledger.held.keys() | ledger.failed.keys()),
@@ -116,9 +118,8 @@ def require_files(storage: Storage, output: str, ledger: Ledger) -> None:
     A part that no record names means that the end of the log is lost: what it named would be read and written again.
     """
     found = _listed(storage, output)
-    problems = _gone_or_changed(ledger, found)
-    strangers = sorted(path for path in _strangers(storage, output, ledger, found) if is_final_part(path))
-    problems += [f"{path} is in no record of the log, of which the end must be lost" for path in strangers]
+    strangers = _strangers(storage, output, ledger, found)
+    problems = _gone_or_changed(ledger, found) + [_stranger(path) for path in strangers if is_final_part(path)]
     if problems:
         raise OutputInconsistentError(
             f"{output} is not what its log says: {'; '.join(_some(problems))}",
@@ -147,10 +148,7 @@ def _compare_files(storage: Storage, output: str, ledger: Ledger, report: Report
         f"{path} is decided but not shown yet: the next run shows it" for path in _pending(ledger) if path not in found
     ]
     report.problems += _gone_or_changed(ledger, found)
-    report.problems += _some(
-        f"{path} is in no record of the log, so its rows may be there twice: move it out of the output"
-        for path in sorted(_strangers(storage, output, ledger, found))
-    )
+    report.problems += _some(map(_stranger, _strangers(storage, output, ledger, found)))
 
 
 def _listed(storage: Storage, output: str) -> dict[str, int | None]:
@@ -173,10 +171,16 @@ def _gone_or_changed(ledger: Ledger, found: Mapping[str, int | None]) -> list[st
     return problems
 
 
-def _strangers(storage: Storage, output: str, ledger: Ledger, found: Mapping[str, int | None]) -> set[str]:
+def _strangers(storage: Storage, output: str, ledger: Ledger, found: Mapping[str, int | None]) -> list[str]:
     """Files that no record names; a writer may have published them since."""
     strangers = found.keys() - ledger.published.keys()
-    return strangers - read_ledger(storage, output).published.keys() if strangers else set()
+    return sorted(strangers - read_ledger(storage, output).published.keys()) if strangers else []
+
+
+def _stranger(path: str) -> str:
+    if is_final_part(path):  # it may be the only copy of its rows
+        return f"{path} is in no record of the log, of which the end must be lost"
+    return f"{path} is in no record of the log, so its rows may be there twice: move it out of the output"
 
 
 def _compare_rows(storage: Storage, output: str, ledger: Ledger, report: Report) -> None:

@@ -44,6 +44,9 @@ class Backend(Protocol):
     def find(self, prefix: str, folders: re.Pattern[str], retry: Retry) -> Iterable[Entry]:
         """Every file whose URI starts so, or more, each once; folders that don't match `folders` may be missed."""
 
+    def names_after(self, folder: str, name: str, retry: Retry) -> Iterable[str]:
+        """The names in a folder that sort after `name`; nothing where there is no folder."""
+
     def read(self, uri: str, start: int | None, end: int | None) -> bytes:
         """Bytes [start, end) of a file."""
 

@@ -91,6 +91,12 @@ def find(prefix: str, folders: re.Pattern[str], retry: Retry) -> Iterator[Entry]
         yield from _walk(root.rstrip("/") or "/", os.path.realpath(root), folders)
 
 
+def names_after(folder: str, name: str, retry: Retry) -> Iterator[str]:
+    """The names in a folder that sort after `name`, in no order."""
+    with suppress(FileNotFoundError, NotADirectoryError), os.scandir(_path(folder)) as found:
+        yield from (item.name for item in found if item.name > name)
+
+
 def _walk(folder: str, root: str, folders: re.Pattern[str]) -> Iterator[Entry]:
     try:
         with os.scandir(folder) as found:

@@ -90,6 +90,11 @@ class Foreign:
         """Every file below the last folder that `prefix` names whole."""
         yield from self.walk(prefix[: prefix.rfind("/") + 1], retry)
 
+    def names_after(self, folder: str, name: str, retry: Retry) -> Iterator[str]:
+        """Those among all names."""
+        found = (entry.uri.rpartition("/")[2] for entry in self.walk(folder, retry))
+        return (other for other in found if other > name)
+
     def read(self, uri: str, start: int | None = None, end: int | None = None) -> bytes:
         """Bytes [start, end)."""
         return bytes(self.fs.cat_file(self.path(uri), start=start, end=end))

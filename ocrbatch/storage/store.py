@@ -85,6 +85,12 @@ class Storage:
         found = self._guarded(lambda: backend.find(prefix, folders, retry), backend, uri)
         return (entry for entry in found if matching.match(entry.uri))
 
+    def names_after(self, folder: str, name: str) -> Iterator[str]:
+        """The names of a flat folder's files that sort after `name`: however many are before, it is quick."""
+        backend = self._backend(folder)
+        retry = partial(with_retries, retries=self._retries(folder))
+        return self._guarded(lambda: backend.names_after(folder, name, retry), backend, folder)
+
     def stat(self, uri: str) -> Entry:
         """Size, time and etag of one file. NotFoundError for a folder too."""
         backend = self._backend(uri)
@@ -293,7 +299,7 @@ class Storage:
         except self._backend(uri).errors as error:
             raise self._translated(error, uri, action) from None
 
-    def _guarded(self, entries: Callable[[], Iterable[Entry]], backend: Backend, uri: str) -> Iterator[Entry]:
+    def _guarded(self, entries: Callable[[], Iterable[T]], backend: Backend, uri: str) -> Iterator[T]:
         try:
             yield from entries()
         except backend.errors as error:

@@ -351,6 +351,28 @@ def test_show_writes_where_it_can_and_says_where_it_cannot(one_image, tmp_path, 
         assert f"can't write {target}" in capsys.readouterr().err
 
 
+@pytest.mark.models
+def test_status_and_plan_refuse_a_log_that_has_lost_its_end_like_run(output, capsys):
+    plan = ["--input", str(DOCUMENTS), "--output", str(output)]
+    for record in sorted((output / "_ocrbatch/log").iterdir())[2:]:
+        record.unlink()
+    for command in (["status", str(output)], ["plan", *plan], ["run", *plan]):
+        assert main(command) == 4
+        assert "in no record of the log, of which the end must be lost" in capsys.readouterr().err
+
+
+@pytest.mark.models
+def test_an_output_whose_log_has_a_gap_is_refused_before_anything_is_written(output, capsys):
+    for record in sorted((output / "_ocrbatch/log").iterdir())[1:3]:
+        record.unlink()
+    before = sorted(output.rglob("*"))
+    job = ["--input", str(DOCUMENTS), "--output", str(output)]
+    for command in (["status", str(output)], ["verify", str(output)], ["plan", *job], ["run", *job]):
+        assert main(command) == 4
+        assert "000000000001.json of" in capsys.readouterr().err
+    assert sorted(output.rglob("*")) == before
+
+
 def test_status_of_an_output_that_is_not_there(tmp_path, capsys):
     for verb in ("status", "verify"):
         assert main([verb, str(tmp_path / "nothing")]) == 2

@@ -157,6 +157,17 @@ def test_listing_is_complete_and_names_each_file_once(place: Place, monkeypatch:
     assert place.names("b") == ["b/.dot", "b/_hidden/1"]
 
 
+def test_the_names_after_one(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ocrbatch.storage.s3.PAGE", 2)  # several pages
+    log = join(place.root, "log")
+    assert list(place.storage.names_after(log, "3.json")) == []
+    for number in range(9):
+        place.storage.put(join(log, f"{number}.json"), b"x")
+    place.storage.put(join(place.root, "log2/9.json"), b"x")
+    assert sorted(place.storage.names_after(log, "3.json")) == [f"{n}.json" for n in (4, 5, 6, 7, 8)]
+    assert list(place.storage.names_after(log, "8.json")) == []
+
+
 @pytest.mark.s3
 def test_the_first_file_comes_with_the_first_page(
     faulty: Place, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch

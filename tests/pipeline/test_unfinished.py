@@ -1,8 +1,13 @@
 """What is left of what the runs of an output were asked for, whatever run ended since."""
 
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from ocrbatch.config import load
+from ocrbatch.errors import OutputInconsistentError
 from ocrbatch.pipeline import worklist
 from ocrbatch.pipeline.unfinished import unfinished
 from ocrbatch.records import Document
@@ -113,6 +118,44 @@ def test_a_run_that_was_stopped_while_it_listed(runs, ledger, tmp_path):
     assert not lost(tmp_path, ledger)[1].unlisted, "a retry, and a run at work"
     runs(4, None, "", "report.json")
     assert lost(tmp_path, ledger)[1].unlisted
+
+
+@pytest.mark.parametrize("body", [b"{}", b"[]", b"7", b'{"documents": 1}', b'{"a', b"\xff"])
+def test_damaged_settings_are_named(runs, ledger, tmp_path, body):
+    folder = runs(1, "in", "a")
+    Storage().put(f"{folder}/config.json", body)
+    with pytest.raises(OutputInconsistentError, match=r"-x/config\.json is not what a run left there") as caught:
+        unfinished(Storage(), str(tmp_path), ledger)
+    assert "Restore it from a backup" in caught.value.remedy
+    with pytest.raises(OutputInconsistentError):
+        worklist.last_settings(Storage(), str(tmp_path))
+
+
+def test_a_damaged_manifest_is_named(runs, ledger, tmp_path):
+    path = Path(runs(1, "in", "abcd"), "manifest-00000.parquet")
+    body = path.read_bytes()
+    pq.write_table(pa.table({"other": [1]}), path)
+    for damaged in (body[:300], b"", body[:4] + bytes(200) + body[204:], path.read_bytes()):
+        path.write_bytes(damaged)
+        with pytest.raises(OutputInconsistentError, match=r"manifest-00000\.parquet is not what a run left there"):
+            unfinished(Storage(), str(tmp_path), ledger)
+    path.write_bytes(body[:300])
+    with pytest.raises(OutputInconsistentError, match=r"manifest-00000\.parquet is not what a run left there"):
+        worklist.extra_fields(worklist.ManifestFile(str(path), 0, 0), Storage())
+
+
+def test_a_manifest_that_is_gone_is_missed(runs, ledger, tmp_path, monkeypatch):
+    monkeypatch.setattr(worklist, "FILE_ROWS", 2)
+    folder = Path(runs(1, "in", "abcd"))
+    for name in ("manifest-00000.parquet", "manifest-00001.parquet"):
+        (folder / name).unlink()
+        with pytest.raises(OutputInconsistentError, match=r"manifest-00000\.parquet is gone"):
+            unfinished(Storage(), str(tmp_path), ledger)
+
+
+def test_a_run_that_had_nothing_to_read_misses_no_manifest(runs, ledger, tmp_path):
+    runs(1, "in", "")
+    assert lost(tmp_path, ledger)[0] == ""
 
 
 def test_no_secret_is_left(runs, tmp_path):

@@ -45,6 +45,10 @@ class MemoryStorage:
     def __init__(self) -> None:
         self.objects: dict[str, bytes] = {}
 
+    def names_after(self, folder: str, name: str) -> list[str]:
+        names = [entry.uri.rpartition("/")[2] for entry in self.list(folder)]
+        return [other for other in names if other > name]
+
     def list(self, uri: str) -> Iterator[Entry]:
         found = [name for name in sorted(self.objects) if name.startswith(uri + "/")]
         return iter([Entry(name, len(self.objects[name]), datetime.now(UTC), "") for name in found])

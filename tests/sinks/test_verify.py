@@ -12,7 +12,7 @@ from sinks_model import Tapped, committer, fail, stage
 
 from ocrbatch.errors import OutputInconsistentError, UsageError
 from ocrbatch.sinks import bookmark, parquet
-from ocrbatch.sinks.commit import read_ledger
+from ocrbatch.sinks.commit import read_ledger, require_whole, whole_ledger
 from ocrbatch.sinks.log import Key
 from ocrbatch.sinks.verify import Report, require_files, unaccounted, verify
 from ocrbatch.storage import Storage
@@ -82,7 +82,16 @@ def test_a_part_that_nobody_published(output: Path) -> None:
     body = parts(output)[0].read_bytes()
     copy.parent.mkdir()
     copy.write_bytes(body)
-    assert "pages/dt=1/part-copy.parquet is in no record" in problems(output, quick=True)
+    said = problems(output, quick=True)
+    assert "pages/dt=1/part-copy.parquet is in no record of the log, so its rows may be there twice: move it" in said
+
+
+def test_a_part_of_which_the_log_has_lost_the_record(output: Path) -> None:
+    for record in sorted((output / "_ocrbatch/log").iterdir())[2:]:
+        record.unlink()
+    said = problems(output, quick=True)
+    assert "is in no record of the log, of which the end must be lost" in said
+    assert "move it" not in said, "it is the only copy of its rows"
 
 
 def test_a_run_does_not_begin_where_parts_are_not_as_the_log_says(output: Path) -> None:
@@ -106,15 +115,29 @@ def test_a_run_does_not_begin_where_parts_are_not_as_the_log_says(output: Path) 
 def test_a_record_that_is_missing(output: Path) -> None:
     log = sorted((output / "_ocrbatch/log").iterdir())
     assert len(log) > 4
-    body = log[2].read_bytes()
-    log[2].unlink()
-    for read in (read_ledger, verify):
-        with pytest.raises(OutputInconsistentError, match=f"log/{log[2].name} of .* is missing, and the log goes on"):
-            read(Storage(), str(output))
-    log[2].write_bytes(body)
-    log[0].unlink()
-    with pytest.raises(OutputInconsistentError, match=r"000000000000\.json of .* is missing"):
-        verify(Storage(), str(output))
+    for gone in ([2], [2, 3], range(2, len(log) - 1), [0], [0, 1]):
+        bodies = {log[n]: log[n].read_bytes() for n in gone}
+        for path in bodies:
+            path.unlink()
+        for read in (whole_ledger, verify):
+            missing = f"{log[gone[0]].name} of .* is missing, and the log goes on"
+            with pytest.raises(OutputInconsistentError, match=missing):
+                read(Storage(), str(output))
+        for path, body in bodies.items():
+            path.write_bytes(body)
+    whole_ledger(Storage(), str(output))
+
+
+def test_a_record_that_is_written_meanwhile_is_not_missing(output: Path) -> None:
+    old = read_ledger(Storage(), str(output))
+    committer(Storage(), str(output)).close()
+    assert require_whole(Storage(), str(output), old) is old
+
+
+def test_what_is_no_record_of_the_log_is_not_missed(output: Path) -> None:
+    for name in ("000000000099.json.bak", "notes.json", ".000000000099.json.tmp"):
+        (output / "_ocrbatch/log" / name).write_bytes(b"{}")
+    whole_ledger(Storage(), str(output))
 
 
 def test_records_that_a_checkpoint_still_knows(output: Path, monkeypatch: pytest.MonkeyPatch) -> None:
