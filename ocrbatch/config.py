@@ -241,7 +241,8 @@ class PipelineConfig(Section):
     layout: Literal["auto", "split", "fused"] = "auto"
     """split: detection and recognition in pools of their own; fused: one pool does both."""
     page_batch: int = Field(default=8, ge=1)
-    """Pages that one call of a stage works on; what such a call holds is lost with its worker. GPUs want 16 or more."""
+    """Pages that one call of a stage works on, up to 64 MiB of pixels; what such a call holds is lost with its worker.
+    GPUs want 16 or more."""
     decoders: int | None = Field(default=None, ge=1)
     """Number of decode workers."""
     detectors: int | None = Field(default=None, ge=1)

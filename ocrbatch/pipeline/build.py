@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import pyarrow as pa
 import ray
-from ray.data import ActorPoolStrategy, DataContext, Dataset
+from ray.data import ActorPoolStrategy, Dataset
 
 from ocrbatch.pipeline.resources import Pool, Pools
 from ocrbatch.pipeline.session import worker_options
@@ -23,8 +23,6 @@ from ocrbatch.stages.write import Imprint, WriteStage
 # A page that kills its worker is tried once more by Ray, then its block is given up; what is missing is read again
 # afterwards. Without restarts a dead actor would keep its place and the job would stall.
 CRASHES: Final[dict[str, Any]] = {"max_restarts": -1, "max_task_retries": 1}
-# A page of 200 dpi is a block of its own, small ones share one: what a worker that dies takes along is in few pages.
-BLOCK_BYTES: Final = 512 << 10
 
 
 def build(
@@ -32,25 +30,21 @@ def build(
 ) -> Dataset:
     """manifest -> decode -> (detect -> recognize | read) -> write: a lazy Dataset of write results (`write.RESULT`).
 
-    alone: each page is a block, and so a task, of its own: a worker that dies loses that page only.
+    alone: each page is a batch, and so a task, of its own: a worker that dies loses that page only.
     """
     config = identity.config
-    DataContext.get_current().target_max_block_size = 1 if alone else BLOCK_BYTES
     page_batch = 1 if alone else config.pipeline.page_batch
     # Blocks that are there, and not a Datasource: its tasks would each start a process, which takes seconds.
     places = [pa.table([[file.uri], [group]], schema=PLACE) for file in manifest for group in range(file.row_groups)]
     pages = ray.data.from_blocks(places).map_batches(
         DecodeStage,
-        fn_constructor_args=(config, identity.decoders),
-        batch_size=None,
+        fn_constructor_args=(config, identity.decoders, page_batch),
         **_pool(pools.decoders, imprint.run_id, alone),
     )
 
     def models(rows: Dataset, stage: type, pool: Pool) -> Dataset:
         args = (config, identity.fingerprint, pool.threads)
-        return rows.map_batches(
-            stage, fn_constructor_args=args, batch_size=page_batch, **_pool(pool, imprint.run_id, alone)
-        )
+        return rows.map_batches(stage, fn_constructor_args=args, **_pool(pool, imprint.run_id, alone))
 
     if pools.readers:
         lines = models(pages, ReadStage, pools.readers)
@@ -61,7 +55,6 @@ def build(
     return lines.map_batches(
         WriteStage,
         fn_constructor_args=(config, imprint),
-        batch_size=None,
         **_pool(pools.writers, imprint.run_id, alone),
     )
 
@@ -73,6 +66,7 @@ def _pool(pool: Pool, run_id: str, alone: bool) -> dict[str, Any]:
         "compute": ActorPoolStrategy(size=pool.workers, max_tasks_in_flight_per_actor=in_flight),
         "num_cpus": pool.cpus,
         "num_gpus": pool.gpus or None,
+        "batch_size": None,  # a block at a time
         "batch_format": "pyarrow",
         "zero_copy_batch": True,
         "ray_remote_args_fn": partial(worker_options, run_id),

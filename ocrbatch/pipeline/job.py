@@ -128,7 +128,7 @@ class Job:
         self.say(f"Workers     {pools}")
 
     def _write(self, work: Iterable[Work], folder: str, pools: Pools, *, alone: bool = False) -> list[ManifestFile]:
-        group_rows = 1 if alone else worklist.GROUP_ROWS
+        group_rows = 1 if alone else max(worklist.GROUP_ROWS, self.config.pipeline.page_batch)
         return list(worklist.write(work, self.extra, self.storage, folder, pools.decoders.workers, group_rows))
 
     def _pass(self, cluster: Cluster, pools: Pools, files: Sequence[ManifestFile], *, alone: bool) -> None:
@@ -209,7 +209,7 @@ class Job:
         rows = [row for work in works for row in lost_rows(work, ledger, self.expected)]
         if rows:
             write = WriteStage(self.config, self._imprint)
-            for written in Written.decode(write(pa.Table.from_pylist(rows, schema=ROW))):
+            for written in Written.decode(write.rows(pa.Table.from_pylist(rows, schema=ROW))):
                 self._take(written)
             self._commit()
 

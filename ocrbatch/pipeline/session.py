@@ -37,8 +37,6 @@ WORKER: Final = "ocrbatch-"
 WAITING: Final = 1.0
 """Bytes that wait before a stage, for each that its workers have in hand. A detector far ahead of its recognizer has
 more to lose when a node dies, and fills the object store."""
-WAITING_BLOCKS: Final = 4
-"""Of one decode task, before it waits for the driver, which comes by every 70 ms. With Ray's 2, small blocks wait."""
 LINGER_SECONDS: Final = 3.0  # for workers to end by themselves, and to tidy up, before they are made to
 
 
@@ -165,7 +163,7 @@ def _configure() -> None:
     context.print_on_execution_start = False
     context.enable_fallback_to_arrow_object_ext_type = False
     context.downstream_capacity_backpressure_ratio = WAITING
-    context._max_num_blocks_in_streaming_gen_buffer = WAITING_BLOCKS  # no public name yet
+    context.target_max_block_size = 1  # each batch (`stages.batches`) is a block
     context.max_errored_blocks = ERRORED_BLOCKS
     context.max_consecutive_actor_init_deaths = INIT_DEATHS
     # Ray has no other way yet to name an actor and to bound its restarts; that is why its version is pinned below 2.64.

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from ocrbatch.config import JobConfig
 from ocrbatch.errors import FAILURE_CODES, DocumentError, OcrBatchError
 from ocrbatch.schema import TIMESTAMP
+from ocrbatch.stages.batches import packed, unpacked
 from ocrbatch.stages.watch import bounded, watched
 
 log = logging.getLogger(__name__)
@@ -158,8 +159,12 @@ class PageStage:
         """Values of `payload` for these rows of the table, or what is wrong with a page."""
         raise NotImplementedError
 
-    def __call__(self, table: pa.Table) -> pa.Table:
-        """One block or batch of rows in, as many out."""
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        """One packed batch in, one out."""
+        return packed(self.rows(unpacked(batch)))
+
+    def rows(self, table: pa.Table) -> pa.Table:
+        """As many rows as are given."""
         missing = {*ROW.names, *self.takes} - set(table.column_names)
         if missing:
             raise RuntimeError(f"{type(self).__name__} was given rows without {sorted(missing)}")

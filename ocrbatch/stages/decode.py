@@ -26,6 +26,7 @@ from ocrbatch.sources.patterns import named_otherwise
 from ocrbatch.sources.scratch import Scratch
 from ocrbatch.sources.selection import Work, read_manifest
 from ocrbatch.stages.base import FAILURE, IGNORED, PAGE, ROW, binary_column, carried, failure_row, stop_row
+from ocrbatch.stages.batches import gathered
 from ocrbatch.stages.identity import check_decoders
 from ocrbatch.stages.watch import bounded
 from ocrbatch.storage import Storage
@@ -38,12 +39,16 @@ NO_DOCUMENT: Final = ("FILE_UNKNOWN", "FILE_EMPTY")
 
 
 class DecodeStage:
-    """One decode worker: takes places in the run's manifest (`PLACE`), yields tables of `ROW` and `IMAGE`."""
+    """One decode worker: takes places in the run's manifest (`PLACE`), yields packed batches of `ROW` and `IMAGE`.
 
-    def __init__(self, config: JobConfig, decoders: dict[str, str]) -> None:
+    page_batch: pages of a batch, at most.
+    """
+
+    def __init__(self, config: JobConfig, decoders: dict[str, str], page_batch: int) -> None:
         check_decoders(decoders)
         bounded(config.pipeline.worker_memory_mb)
         self._config = config
+        self._page_batch = page_batch
         self._storage = Storage(config.input.storage)
         self._output = Storage(config.output.storage)
         self._manifest: tuple[str, pq.ParquetFile] | None = None
@@ -52,10 +57,14 @@ class DecodeStage:
         self._scratch = Scratch()
         self._fetchers = ThreadPoolExecutor(FETCHES, thread_name_prefix="fetch")
 
-    def __call__(self, table: pa.Table) -> Iterator[pa.Table]:
-        """Pages of the documents, in order; where the set-up fails (a password's variable, say), a row that says so."""
+    def __call__(self, places: pa.Table) -> Iterator[pa.Table]:
+        """Pages of the documents, in order."""
+        return gathered(self.rows(places), self._page_batch)
+
+    def rows(self, places: pa.Table) -> Iterator[pa.Table]:
+        """A table for each page; where the set-up fails (a password's variable, say), a row that says so."""
         try:
-            yield from self._pages_of(table)
+            yield from self._pages_of(places)
         except OcrBatchError as error:
             yield stop_row(error).append_column(IMAGE, binary_column([None]))
 

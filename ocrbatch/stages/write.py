@@ -23,6 +23,7 @@ from ocrbatch.sinks.log import Part, part_from_json, part_to_json
 from ocrbatch.sinks.parquet import stage
 from ocrbatch.sources.selection import is_tried_again
 from ocrbatch.stages.base import FAILURE, IGNORED, PAGE, STOP
+from ocrbatch.stages.batches import unpacked
 from ocrbatch.storage import Storage
 
 RESULT: Final = pa.schema([("result", pa.string())])
@@ -89,8 +90,12 @@ class WriteStage:
         self._imprint = imprint
         self._storage = Storage(config.output.storage)
 
-    def __call__(self, table: pa.Table) -> pa.Table:
-        """Stages a block of finished rows and says so."""
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        """Stages a packed batch of finished rows and says so."""
+        return self.rows(unpacked(batch))
+
+    def rows(self, table: pa.Table) -> pa.Table:
+        """Stages finished rows and says so."""
         try:
             return self._written(table).encode()
         except OcrBatchError as error:

@@ -72,7 +72,7 @@ def rows(*numbers, failed=()):
 
 
 def test_a_page_that_fails_takes_no_neighbour_with_it():
-    out = Doubles(JobConfig())(rows(1, 13, 2))
+    out = Doubles(JobConfig()).rows(rows(1, 13, 2))
     assert out["outcome"].to_pylist() == [PAGE, FAILURE, PAGE]
     assert out["twice"].to_pylist() == [2, None, 4]
     assert out["failure"][1].as_py()["code"] == "RECOGNIZE_FAILED"
@@ -86,7 +86,7 @@ class Unprepared(Doubles):
 
 
 def test_a_wrong_setup_stops_the_run_by_rows():
-    out = Unprepared(JobConfig())(rows(1, 2, 3, failed=(2,)))
+    out = Unprepared(JobConfig()).rows(rows(1, 2, 3, failed=(2,)))
     assert out["outcome"].to_pylist() == [STOP, FAILURE, STOP]
     reason = out["failure"][0].as_py()
     assert (reason["message"], reason["remedy"]) == ("the weights can't be read", "Check the bucket.")
@@ -94,15 +94,15 @@ def test_a_wrong_setup_stops_the_run_by_rows():
 
 
 def test_failures_pass_by_untouched():
-    out = Doubles(JobConfig())(rows(1, 13, failed=(13,)))
+    out = Doubles(JobConfig()).rows(rows(1, 13, failed=(13,)))
     assert out["outcome"].to_pylist() == [PAGE, FAILURE]
     assert "number" not in out.column_names
 
 
 def test_a_stage_names_the_columns_it_lacks():
     with pytest.raises(RuntimeError, match="number"):
-        Doubles(JobConfig())(rows(1).drop_columns(["number"]))
+        Doubles(JobConfig()).rows(rows(1).drop_columns(["number"]))
 
 
 def test_all_failed_rows_keep_the_schema():
-    assert Doubles(JobConfig())(rows(1, failed=(1,))).schema.field("twice").type == pa.int64()
+    assert Doubles(JobConfig()).rows(rows(1, failed=(1,))).schema.field("twice").type == pa.int64()

@@ -43,7 +43,7 @@ def rows(*images):
 def read(layout, fault, *images):
     table = rows(*images)
     for stage in stages(layout, fault):
-        table = stage(table)
+        table = stage.rows(table)
     return table
 
 

@@ -44,7 +44,7 @@ def test_one_block_becomes_pages_failures_and_ignored(tmp_path):
         failed("b.pdf", None) | {"page_count": None},
         {"uri": "notes.txt", "outcome": IGNORED, "page_count": None},
     )  # fmt: skip
-    (written,) = Written.decode(stage_for(tmp_path)(block))
+    (written,) = Written.decode(stage_for(tmp_path).rows(block))
     assert (written.pages, written.lines, written.blank) == (2, 2, 1)
     assert written.ignored == (("notes.txt", "e"),)
     pages, failures = written.parts
@@ -61,7 +61,7 @@ def test_one_block_becomes_pages_failures_and_ignored(tmp_path):
 def test_the_driver_learns_which_failures_a_run_tries_again(tmp_path):
     rows = [failed(f"{attempt}.pdf", None) | {"attempt": attempt} for attempt in (1, 2, 3)]
     rows = [row | {"failure": row["failure"] | {"retryable": True}} for row in rows] + [failed("final.pdf", None)]
-    (written,) = Written.decode(stage_for(tmp_path)(finished(*rows)))
+    (written,) = Written.decode(stage_for(tmp_path).rows(finished(*rows)))
     said = [(failure["uri"], failure["attempt"], failure["again"]) for failure in written.failures]
     assert said == [("1.pdf", 1, True), ("2.pdf", 2, True), ("3.pdf", 3, False), ("final.pdf", 1, False)]
 
@@ -69,7 +69,7 @@ def test_the_driver_learns_which_failures_a_run_tries_again(tmp_path):
 def test_pass_through_columns_keep_their_type(tmp_path):
     extra = pa.array([{"shelf": 7}], pa.struct([("shelf", pa.int16())]))
     (written,) = Written.decode(
-        stage_for(tmp_path)(finished({"uri": "a", "page_index": 0, "outcome": PAGE}, extra=extra))
+        stage_for(tmp_path).rows(finished({"uri": "a", "page_index": 0, "outcome": PAGE}, extra=extra))
     )
     table = pq.read_table(tmp_path / written.parts[0].path)
     assert table.schema.field("shelf").type == pa.int16()
@@ -81,7 +81,7 @@ def test_partitions_from_the_path(tmp_path):
     for i, row in enumerate(rows):
         row["etag"] = str(i)
     stage = stage_for(tmp_path, partition_by="'site=(?P<site>[^/]+)'")
-    (written,) = Written.decode(stage(finished(*rows)))
+    (written,) = Written.decode(stage.rows(finished(*rows)))
     assert sorted((part.partition, part.rows) for part in written.parts) == [("site=x", 2), ("site=y", 1)]
 
 
