@@ -254,16 +254,17 @@ class PipelineConfig(Section):
     gpus_per_worker: float | None = Field(default=None, ge=0)
     """Share of a GPU for each detection or recognition worker."""
     object_store_mb: int | None = Field(default=None, ge=80)
-    """Memory of Ray's object store when Ray is started here, in MiB; with room for less than some 50 pages (one of A4
-    at 144 dpi takes 6) a run is slow. In a cluster that is joined: how much of all its object stores the run may fill;
-    Ray's own bound is half of them."""
+    """Memory of Ray's object store when Ray is started here, in MiB. In a cluster that is joined: how much of all its
+    object stores the run may fill; Ray's own bound is half of them. What waits between two stages, up to some ten
+    batches for each worker, lies on Ray's disk where it does not fit."""
     worker_memory_mb: int | None = Field(default=None, ge=128)
     """Memory that a decode, detection or recognition worker may hold, in MiB; one that holds more is ended, and its
     pages are read again. A decoder's process has documents.memory_mb. Unset: Ray's own bound, 95 % of a node's."""
     attempts: int = Field(default=3, ge=1)
     """How often a page that failed for a passing reason is tried, over all runs."""
     max_error_rate: float = Field(default=1.0, gt=0)
-    """A run stops early once this share of its results are failures, of at least 100. 1: all of them; above: never."""
+    """A run stops early once this share of its results are failures, of at least 100, or this share of its batches,
+    of more than 100, are lost with their workers. 1: all of them; above: never."""
 
 
 class JobConfig(Section):

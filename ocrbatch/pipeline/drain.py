@@ -9,8 +9,10 @@ from collections.abc import Generator, Iterable
 from typing import Final
 
 from ray.data import Dataset
+from ray.exceptions import RayActorError
 
 from ocrbatch.errors import OcrBatchError, StoppedEarlyError
+from ocrbatch.pipeline.patience import LEAST_LOST
 from ocrbatch.stages.write import Written
 
 POLL_SECONDS: Final = 0.25
@@ -80,6 +82,14 @@ def explained(error: BaseException) -> BaseException:
         cause = getattr(seen, "cause", None)
         seen = cause if isinstance(cause, BaseException) else seen.__cause__
     last = (str(error).strip().splitlines() or [""])[-1]
+    if isinstance(error, RayActorError):  # the run survives those, as long as `patience` lasts
+        return StoppedEarlyError(
+            f"the workers die: more than {LEAST_LOST} batches were lost with theirs, and too few came home "
+            f"({last[:500]})",
+            "Look at the nodes' memory, pipeline.worker_memory_mb and engine.timeout, then run the same command again; "
+            "to read on all the same, and get a failure for each page that no worker survives, set "
+            "pipeline.max_error_rate above 1.",
+        )
     return StoppedEarlyError(
         f"the Ray job failed: {type(error).__name__}: {last[:500]}",
         "What was committed is kept: run the same command again.",

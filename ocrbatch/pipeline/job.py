@@ -10,17 +10,19 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from itertools import chain
 from typing import Final
 
 import pyarrow as pa
 
 from ocrbatch.config import JobConfig
-from ocrbatch.errors import InterruptedRunError, OcrBatchError, StoppedEarlyError, UsageError
+from ocrbatch.errors import InterruptedRunError, OcrBatchError, OutputInconsistentError, StoppedEarlyError, UsageError
 from ocrbatch.pipeline import worklist
 from ocrbatch.pipeline.build import build
 from ocrbatch.pipeline.drain import drained
 from ocrbatch.pipeline.lost import Expected, decided, lost, lost_rows
+from ocrbatch.pipeline.patience import Patience, goes_on
 from ocrbatch.pipeline.prepare import Source
 from ocrbatch.pipeline.resources import Cluster, Pools, size_pools
 from ocrbatch.pipeline.session import end_workers
@@ -38,6 +40,7 @@ from ocrbatch.storage import Storage, join
 # own, so that one poisonous page takes no neighbours with it.
 PASSES: Final = 3
 LEAST_RESULTS: Final = 100  # before a share of failures says anything
+STOPS: Final = {kind.exit_code: kind for kind in (UsageError, OutputInconsistentError)}  # that a stage may end a run by
 
 
 @dataclass(slots=True)
@@ -56,6 +59,7 @@ class Job:
     files: list[ManifestFile] = field(default_factory=list)
     progress: Progress = field(default_factory=lambda: Progress(0))
     met: set[tuple[str, str]] = field(default_factory=set)
+    home: int = 0
     pending: list[Written] = field(default_factory=list)
     committed: float = 0.0
 
@@ -134,6 +138,7 @@ class Job:
     def _pass(self, cluster: Cluster, pools: Pools, files: Sequence[ManifestFile], *, alone: bool) -> None:
         if not any(file.rows for file in files):
             return
+        Patience.judge = partial(goes_on, home=lambda: self.home, limit=self.config.pipeline.max_error_rate)
         dataset = build(self.identity, pools, files, self._imprint, alone=alone)
         with contextlib.closing(drained(dataset, stops=cluster.lives_on)) as results:
             for written in results:
@@ -158,8 +163,8 @@ class Job:
         self.pending.append(written)
         if written.stop:
             message, remedy, exit_code = written.stop
-            kind = UsageError if exit_code == UsageError.exit_code else StoppedEarlyError
-            raise kind(message, remedy)
+            raise STOPS.get(exit_code, StoppedEarlyError)(message, remedy)
+        self.home += 1
         self.report.count(written.pages, written.lines, written.blank, written.failures)
         for key, count in _documents(written):
             if key not in self.met:
@@ -208,9 +213,7 @@ class Job:
         ledger = self.committer.ledger
         rows = [row for work in works for row in lost_rows(work, ledger, self.expected)]
         if rows:
-            write = WriteStage(self.config, self._imprint)
-            for written in Written.decode(write.rows(pa.Table.from_pylist(rows, schema=ROW))):
-                self._take(written)
+            self._take(WriteStage(self.config, self._imprint).written(pa.Table.from_pylist(rows, schema=ROW)))
             self._commit()
 
     def _save(self) -> None:

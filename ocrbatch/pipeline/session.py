@@ -18,13 +18,13 @@ from ocrbatch.config import JobConfig, PipelineConfig
 from ocrbatch.errors import StoppedEarlyError, UsageError
 from ocrbatch.pipeline.drain import explained
 from ocrbatch.pipeline.interrupts import held
+from ocrbatch.pipeline.patience import LEAST_LOST, Patience
 from ocrbatch.pipeline.prepare import cluster_address
 from ocrbatch.pipeline.resources import Cluster
 from ocrbatch.stages.identity import Identity, identify
 
 log = logging.getLogger(__name__)
 
-ERRORED_BLOCKS: Final = 100  # finite: with no bound Ray calls a run that lost blocks a success
 OBJECT_STORE_SHARE: Final = 0.15  # of the machine's memory
 # With less, Ray Data hands on a page at a time: 60 pages of 9 MB took 196 s with 100 MiB, 50 s with this (a container's
 # /dev/shm of 64 MB, the engine fake). Where /dev/shm is smaller, Ray keeps its store in /tmp.
@@ -164,7 +164,8 @@ def _configure() -> None:
     context.enable_fallback_to_arrow_object_ext_type = False
     context.downstream_capacity_backpressure_ratio = WAITING
     context.target_max_block_size = 1  # each batch (`stages.batches`) is a block
-    context.max_errored_blocks = ERRORED_BLOCKS
+    context.max_errored_blocks = LEAST_LOST
+    context.custom_execution_callback_classes = [Patience]
     context.max_consecutive_actor_init_deaths = INIT_DEATHS
     # Ray has no other way yet to name an actor and to bound its restarts; that is why its version is pinned below 2.64.
     warnings.filterwarnings("ignore", message="`ray_remote_args(_fn)?` is deprecated")

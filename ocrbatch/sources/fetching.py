@@ -230,12 +230,12 @@ def _require_unchanged(uri: str, etag: str, storage: Storage) -> None:
 def _unpack(
     document: Document, uri: str, etag: str, place: str, storage: Storage, target: Path, limits: DocumentsConfig
 ) -> None:
-    deadline = time.monotonic() + limits.fetch_timeout
     while True:
         opened = _opened(uri, etag, storage)
         with opened.lock:
             if opened.closed:  # put out of the cache while this thread waited
                 continue
+            deadline = time.monotonic() + limits.fetch_timeout  # of this member, not of those that were before it
             with opened.archive.open(place) as stream, target.open("xb") as file:
                 _copy(document, stream, file, limits, deadline)
             return

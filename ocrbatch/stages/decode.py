@@ -1,6 +1,6 @@
 """Decode: documents of the run's manifest to pages, each a row with its pixels.
 
-A worker keeps one sandboxed decoder process and streams: one page is in its hands at a time, whatever the document's
+A worker keeps one sandboxed decoder process and streams: one batch is in its hands at a time, whatever the document's
 length. The next documents are fetched while one is decoded.
 """
 
@@ -97,6 +97,8 @@ class DecodeStage:
         except DocumentError as error:
             yield _failed(source, None, None, error)
             return
+        met: set[int] = set(work.done)
+        count: int | None = None
         try:
             for outcome in iter_pages(
                 self._sandbox,
@@ -106,6 +108,9 @@ class DecodeStage:
                 skip=frozenset(work.done),
             ):
                 require_same(work.document, file, self._storage)  # what was decoded may be another version's
+                count = outcome.page_count
+                if outcome.page_index is not None:
+                    met.add(outcome.page_index)
                 if isinstance(outcome, Page):
                     yield _page(source, outcome)
                 elif outcome.error.code.code in NO_DOCUMENT and named_otherwise(work.document.uri):
@@ -113,7 +118,10 @@ class DecodeStage:
                 else:
                     yield _failed(source, outcome.page_index, outcome.page_count, outcome.error)
         except DocumentError as error:
-            yield _failed(source, None, None, error)
+            # Some pages are out already, and a failure of the whole document would be of those, too.
+            left = [None] if count is None else [index for index in self._pages.expected(count) if index not in met]
+            for index in left:
+                yield _failed(source, index, count, error)
         finally:
             file.discard()
 

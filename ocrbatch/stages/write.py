@@ -95,13 +95,14 @@ class WriteStage:
         return self.rows(unpacked(batch))
 
     def rows(self, table: pa.Table) -> pa.Table:
-        """Stages finished rows and says so."""
+        """Stages finished rows and says so, or why the run can't go on."""
         try:
-            return self._written(table).encode()
+            return self.written(table).encode()
         except OcrBatchError as error:
             return Written(stop=(str(error), error.remedy, error.exit_code)).encode()
 
-    def _written(self, table: pa.Table) -> Written:
+    def written(self, table: pa.Table) -> Written:
+        """Stages finished rows and says so; raises what the storage does."""
         outcome = table["outcome"]
         stops = table.filter(pc.equal(outcome, STOP))
         pages = table.filter(pc.equal(outcome, PAGE))

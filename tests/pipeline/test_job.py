@@ -1,6 +1,7 @@
 """A run that is stopped before it has read anything: what is left of it, and what is said of it."""
 
 import time
+from contextlib import contextmanager
 from types import SimpleNamespace
 
 import pytest
@@ -14,6 +15,7 @@ from ocrbatch.records import Document
 from ocrbatch.report.summary import RunReport
 from ocrbatch.sinks.commit import Committer
 from ocrbatch.sources.selection import Work
+from ocrbatch.stages import write
 from ocrbatch.storage import Storage
 
 
@@ -22,12 +24,17 @@ def interrupted():
     raise InterruptedRunError("SIGINT", 2)
 
 
-def stopped(output, run, work):
-    """A run of which reading, or else listing, ends early."""
+@contextmanager
+def a_job(output, run):
     config, storage = load("", [f"output.uri={output}", "engine.device=cpu"]), Storage()
     identity = SimpleNamespace(config=config, fingerprint="f", engine="fake", models=["m"], why="")
     with Committer.open(storage, config.output, run) as committer:
-        job = jobs.Job(identity, storage, committer, RunReport(run, str(output)), print, range, time.monotonic())
+        yield jobs.Job(identity, storage, committer, RunReport(run, str(output)), print, range, time.monotonic())
+
+
+def stopped(output, run, work):
+    """A run of which reading, or else listing, ends early."""
+    with a_job(output, run) as job:
         with pytest.raises((InterruptedRunError, StoppedEarlyError)) as caught:
             job.read(work, SimpleNamespace(extra=[]), Cluster(2, 0, 1, False))
         job.stop(caught.value)
@@ -50,3 +57,12 @@ def test_what_is_unread_stays_unfinished_when_a_later_run_is_stopped_while_it_li
     said = capsys.readouterr().out
     assert "exactly once" not in said
     assert ("/in/b.pdf" in said) == bool(listed)
+
+
+def test_a_signal_while_what_was_lost_is_written_down_is_one(tmp_path, monkeypatch):
+    def interrupt(*_, **__):
+        raise InterruptedRunError("SIGTERM", 15)
+
+    monkeypatch.setattr(write, "stage", interrupt)
+    with a_job(tmp_path, "20260101T000000-a") as job, pytest.raises(InterruptedRunError):
+        job._give_up([Work(Document("/in/a.pdf", "e"))])

@@ -6,6 +6,9 @@ import cv2
 import pytest
 from dataset import bar_pages, content, job, rows
 
+from ocrbatch.errors import StoppedEarlyError
+from ocrbatch.pipeline import patience, session
+
 pytestmark = [pytest.mark.ray, pytest.mark.models, pytest.mark.usefixtures("local_ray")]
 
 MARKER = (1, 2, 3)  # B, G, R of the first pixel
@@ -27,16 +30,22 @@ def clean(healthy, tmp_path_factory, local_ray):
     return found
 
 
+def marked(healthy, source, *names):
+    """A copy of the pages, some of them marked."""
+    shutil.copytree(healthy, source)
+    for name in names:
+        page = cv2.imread(str(source / name))
+        page[0, 0] = MARKER
+        cv2.imwrite(str(source / name), page)
+    return source
+
+
 @pytest.fixture
 def read_marked(healthy, tmp_path):
     """Reads the pages after one was marked, with an engine that such a page does something to."""
 
     def read(name, fault, *overrides):
-        source, output = tmp_path / "in", tmp_path / "out"
-        shutil.copytree(healthy, source)
-        page = cv2.imread(str(source / name))
-        page[0, 0] = MARKER
-        cv2.imwrite(str(source / name), page)
+        source, output = marked(healthy, tmp_path / "in", name), tmp_path / "out"
         options = f"engine.options={{fault: {fault}, marker: {list(MARKER)}}}"
         report = job(output, f"input.uris=[{source}]", "engine.name=fake", options, *overrides)
         assert (report.exit_code, report.pages) == (3, COUNT - 1)
@@ -67,3 +76,31 @@ def test_a_page_that_eats_memory_is_one_failure(read_marked):
 def test_an_engine_that_raises_on_a_page_fails_that_page_only(read_marked):
     report, _ = read_marked("03.png", "raise", "pipeline.layout=split")
     assert report.failures == {"DETECT_FAILED": 1}
+
+
+CRASHING = ["engine.name=fake", f"engine.options={{fault: crash, marker: {list(MARKER)}}}", "pipeline.page_batch=1"]
+
+
+@pytest.fixture
+def little_patience(monkeypatch):
+    """Ray Data's loop ends at the third batch that is lost in a row."""
+    for module in (session, patience):
+        monkeypatch.setattr(module, "LEAST_LOST", 2)
+
+
+@pytest.mark.timeout(600)
+def test_any_number_of_pages_may_kill_their_workers_where_others_are_read(healthy, clean, little_patience, tmp_path):
+    deadly = [f"{number:02d}.png" for number in range(5, 10)]
+    source = marked(healthy, tmp_path / "in", *deadly)
+    report = job(tmp_path / "out", f"input.uris=[{source}]", *CRASHING)
+    assert report.failures == {"WORKER_CRASHED": len(deadly)}
+    assert [row["uri"].rsplit("/", 1)[-1] for row in rows(tmp_path / "out", "failures")] == deadly
+    assert content(rows(tmp_path / "out")) == [row for row in clean if row["uri"] not in deadly]
+
+
+def test_a_run_whose_workers_all_die_ends_early(healthy, little_patience, tmp_path):
+    source = marked(healthy, tmp_path / "in", *(f"{number:02d}.png" for number in range(COUNT)))
+    with pytest.raises(StoppedEarlyError, match="the workers die") as caught:
+        job(tmp_path / "out", f"input.uris=[{source}]", *CRASHING)
+    assert "max_error_rate" in caught.value.remedy
+    assert rows(tmp_path / "out", "failures") == [], "the next run reads them"
