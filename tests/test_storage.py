@@ -32,6 +32,7 @@ from ocrbatch.errors import (
     UsageError,
 )
 from ocrbatch.storage import Entry, Storage, disk, glob_regex, join, local_path, redact, scheme
+from ocrbatch.storage.uris import local_uri
 from ocrbatch.storage.faults import (
     LONGEST_PAUSE,
     ShortBodyError,
@@ -92,6 +93,9 @@ def test_a_local_path_is_absolute_and_keeps_its_links(tmp_path: Path, monkeypatc
     assert local_path(f"file://{tmp_path}/a%20b") == tmp_path / "a b"
     (tmp_path / "a%20b").touch()
     assert local_path(f"file://{tmp_path}/a%20b") == tmp_path / "a%20b"
+    (tmp_path / "%FF.png").touch()
+    odd = os.fsdecode(os.fsencode(tmp_path) + b"/\xff.png")
+    assert local_path(local_uri(odd)) == Path(odd), "not the file that is named like its URI"
     assert local_path(f"file://localhost{tmp_path}/x") == tmp_path / "x"
     assert local_path("s3://b/x") is None
 

@@ -18,6 +18,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def execute(arguments: argparse.Namespace) -> int:
     """Does one of the three; verify gives 2 where a file isn't what the registry names, or nothing could be checked."""
     from ocrbatch.models.registry import catalogue, pull, verify
+    from ocrbatch.storage.uris import redact_text
 
     if arguments.action == "list":
         return _list(arguments)
@@ -35,7 +36,7 @@ def execute(arguments: argparse.Namespace) -> int:
             results[name] = str(pull(name)) if arguments.action == "pull" else [str(path) for path in verify(name)]
         except OcrBatchError as error:
             failed = True
-            results[name] = f"{error} -> {error.remedy}"
+            results[name] = redact_text(f"{error} -> {error.remedy}")
         if results[name] == []:
             failed = True
             results[name] = "not pinned: it comes from the hub as it is there, with nothing to check it against"

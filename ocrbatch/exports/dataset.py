@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from ocrbatch.errors import OutputInconsistentError, UsageError
 from ocrbatch.records import Line
 from ocrbatch.schema import FAILURES, PAGES
-from ocrbatch.storage import Entry, Storage, join
+from ocrbatch.storage import Entry, Storage, join, redact
 from ocrbatch.storage.ranges import BLOCK_BYTES, RangeFile
 
 _READERS: Final = 16
@@ -92,7 +92,9 @@ def _document(pages: _Rows, failures: _Rows, uri: str | None, output: str) -> st
     end = "/" + uri.lstrip("/")
     names = [uri] if uri in known else sorted(name for name in known if name.endswith(end))
     if not names:
-        raise UsageError(f"{output} has no document {uri!r}", "Give its whole path, or whole names from its end.")
+        raise UsageError(
+            f"{output} has no document {redact(uri)!r}", "Give its whole path, or whole names from its end."
+        )
     if len(names) > 1:
         raise UsageError(
             f"{uri!r} fits {len(names)} documents, {names[0]} and {names[1]} among them", "Give more of the path."

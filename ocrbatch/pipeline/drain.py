@@ -11,7 +11,8 @@ from typing import Final
 from ray.data import Dataset
 from ray.exceptions import RayActorError
 
-from ocrbatch.errors import OcrBatchError, StoppedEarlyError
+from ocrbatch import errors
+from ocrbatch.errors import OcrBatchError, StoppedEarlyError, UsageError
 from ocrbatch.pipeline.patience import LEAST_LOST
 from ocrbatch.stages.write import Written
 
@@ -19,6 +20,7 @@ POLL_SECONDS: Final = 0.25
 """Longest wait for a result before the caller gets to look at its clocks."""
 END_SECONDS: Final = 2.0
 """Longest wait for Ray Data's threads after the last result. They take milliseconds."""
+AGAIN: Final = "What was committed is kept: run the same command again."
 ENDLESS: Final = "Prefetcher"
 """The thread of Ray Data's that stays, asleep."""
 
@@ -81,6 +83,8 @@ def explained(error: BaseException) -> BaseException:
             return seen
         cause = getattr(seen, "cause", None)
         seen = cause if isinstance(cause, BaseException) else seen.__cause__
+    if getattr(error, "actor_init_failed", False):
+        return _of_a_set_up(str(error))
     last = (str(error).strip().splitlines() or [""])[-1]
     if isinstance(error, RayActorError):  # the run survives those, as long as `patience` lasts
         return StoppedEarlyError(
@@ -92,5 +96,17 @@ def explained(error: BaseException) -> BaseException:
         )
     return StoppedEarlyError(
         f"the Ray job failed: {type(error).__name__}: {last[:500]}",
-        "What was committed is kept: run the same command again.",
+        AGAIN,
     )
+
+
+def _of_a_set_up(told: str) -> OcrBatchError:
+    """The error that a worker's constructor ended with, of which Ray hands on no more than the traceback's text."""
+    said = told.rpartition("\nocrbatch.errors.")[2].strip()
+    name, _, rest = said.partition(": ")
+    kind = getattr(errors, name, None)
+    message, _, remedy = rest.partition("\n-> ")
+    if isinstance(kind, type) and issubclass(kind, UsageError):
+        return UsageError(message, remedy)
+    cause = rest if kind else said.splitlines()[-1]
+    return StoppedEarlyError(f"a worker could not be set up: {cause[:500]}", AGAIN)

@@ -57,16 +57,25 @@ def is_writable(uri: str) -> bool:
 def local_path(uri: str) -> Path | None:
     """The absolute path that a plain path or a `file://` URI names; None for every other scheme.
 
-    `file://` URIs may be percent-encoded; a file that really has the per cent signs in its name is preferred.
+    `file://` URIs may be percent-encoded; a file that really has the per cent signs in its name is preferred, but where
+    they stand for bytes that are no UTF-8, as `local_uri` writes them.
     """
     if scheme(uri) not in LOCAL:
         return None
     name = uri
     if found := _SCHEME.match(uri):
         name = "/" + uri[found.end() :].removeprefix("localhost/").lstrip("/")
-        if "%" in name and not os.path.lexists(name):
-            name = os.fsdecode(unquote_to_bytes(name))
+        if "%" in name and (not _is_utf8(decoded := unquote_to_bytes(name)) or not os.path.lexists(name)):
+            name = os.fsdecode(decoded)
     return Path(os.path.abspath(name))  # noqa: PTH100 - resolve() would follow symlinks, and so rename documents
+
+
+def _is_utf8(name: bytes) -> bool:
+    try:
+        name.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def local_uri(path: str) -> str:

@@ -6,7 +6,7 @@ import cv2
 import pytest
 from dataset import bar_pages, content, job, rows
 
-from ocrbatch.errors import StoppedEarlyError
+from ocrbatch.errors import StoppedEarlyError, UsageError
 from ocrbatch.pipeline import patience, session
 
 pytestmark = [pytest.mark.ray, pytest.mark.models, pytest.mark.usefixtures("local_ray")]
@@ -104,3 +104,9 @@ def test_a_run_whose_workers_all_die_ends_early(healthy, little_patience, tmp_pa
         job(tmp_path / "out", f"input.uris=[{source}]", *CRASHING)
     assert "max_error_rate" in caught.value.remedy
     assert rows(tmp_path / "out", "failures") == [], "the next run reads them"
+
+
+def test_a_worker_that_cannot_be_set_up_ends_the_run_in_its_own_words(healthy, tmp_path):
+    with pytest.raises(UsageError, match="has no option 'tokens'") as caught:
+        job(tmp_path, f"input.uris=[{healthy}]", "engine.name=fake", "engine.options={tokens: 1}")
+    assert caught.value.remedy.startswith("It takes")
