@@ -147,7 +147,7 @@ class Job:
 
     @property
     def _folder(self) -> str:
-        return join(self.config.output.uri, worklist.RUNS, self.report.run_id)
+        return worklist.folder_of(self.config.output.uri, self.committer.epoch, self.report.run_id)
 
     @property
     def _imprint(self) -> Imprint:

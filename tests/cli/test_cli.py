@@ -194,13 +194,13 @@ def test_status_and_verify_count_the_same_parts(output, capsys):
 )
 def test_status_tells_what_a_run_left(output, ended, wanted, said, capsys):
     """a and b are held, d has failed."""
-    storage, folder = Storage(), output / "_ocrbatch/runs/20261121T000000-1"
+    storage, folder = Storage(), Path(worklist.folder_of(str(output), 4, "20261121T000000-1"))
     if wanted:
         work = [Work(Document(f"/in/{name}.{'png' if name in 'ab' else 'pdf'}", "e")) for name in wanted]
         list(worklist.write(work, [], storage, str(folder), workers=1))
         worklist.write_settings(JobConfig(), storage, str(folder))
     storage.put(str(folder / "pass-2/manifest-00000.parquet"), b"of a later pass of the same run")
-    report = {"run_id": folder.name, "outcome": "interrupted", "exit_code": ended}
+    report = {"run_id": "20261121T000000-1", "outcome": "interrupted", "exit_code": ended}
     storage.put(str(folder / "report.json"), json.dumps(report).encode())
     if ended == 0:
         storage.put(str(folder / "done"), b"")

@@ -1,5 +1,6 @@
 """A run that is stopped before it has read anything: what is left of it, and what is said of it."""
 
+import json
 import time
 from types import SimpleNamespace
 
@@ -50,3 +51,17 @@ def test_what_is_unread_stays_unfinished_when_a_later_run_is_stopped_while_it_li
     said = capsys.readouterr().out
     assert "exactly once" not in said
     assert ("/in/b.pdf" in said) == bool(listed)
+
+
+def test_runs_follow_each_other_as_in_the_log_whatever_their_clocks_say(tmp_path, capsys, monkeypatch):
+    def fail(*_, **__):
+        raise StoppedEarlyError("no worker")
+
+    monkeypatch.setattr(jobs, "build", fail)
+    stopped(tmp_path, "20260102T000000-a", [Work(Document("/in/a.pdf", "e"))])
+    stopped(tmp_path, "20260101T000000-b", [Work(Document("/in/b.pdf", "e"))])
+    assert main(["verify", str(tmp_path)]) == 5
+    said = capsys.readouterr().out
+    assert "/in/b.pdf" in said and "/in/a.pdf" not in said, "which is no longer among the inputs"
+    assert main(["status", str(tmp_path), "--json"]) == 5
+    assert json.loads(capsys.readouterr().out)["last_run"]["run_id"] == "20260101T000000-b"

@@ -18,11 +18,11 @@ from ocrbatch.storage import Storage
 
 @pytest.fixture
 def runs(tmp_path):
-    """Leaves a run's folder behind, or a retry's: `runs(day, inputs, wanted, *names)`."""
+    """Leaves a run's folder behind, or a retry's: `runs(epoch, inputs, wanted, *names)`."""
     storage = Storage()
 
-    def leave(day, inputs=None, wanted="", *names, pages="", settings=worklist.SETTINGS):
-        folder = f"{tmp_path}/{worklist.RUNS}/202601{day:02}T000000-x"
+    def leave(epoch, inputs=None, wanted="", *names, pages="", settings=worklist.SETTINGS):
+        folder = worklist.folder_of(str(tmp_path), epoch, "20260101T000000-x")
         if inputs:
             work = [Work(Document(f"/{inputs}/{name}.pdf", "e")) for name in wanted]
             list(worklist.write(work, [], storage, folder, 1))
