@@ -11,6 +11,7 @@ from typing import Any
 from ocrbatch.documents.pages import parse_pages
 from ocrbatch.pipeline import worklist
 from ocrbatch.pipeline.worklist import DONE, REPORT, RETRY_SETTINGS, SETTINGS
+from ocrbatch.sinks.commit import read_ledger
 from ocrbatch.sinks.ledger import Ledger
 from ocrbatch.sinks.log import Key
 from ocrbatch.sinks.verify import unaccounted
@@ -43,10 +44,12 @@ def unfinished(
     """What the runs that have not come to their end set out to do, as far as the ledger does not account for it.
 
     A run that listed the same inputs to the end later on takes an earlier one's place. A document that failed as a
-    whole and was read in part by a retry since is asked for by its run again. recheck: looks at the last run even if it
-    came to its end. of_retries: looks for what retries left alone.
+    whole and was read in part by a retry since is asked for by its run again. ledger: is brought up to date once the
+    runs are listed, so that where it is settled then, none of them is at work. recheck: looks at the last run even if
+    it came to its end. of_retries: looks for what retries left alone.
     """
     runs = worklist.runs(storage, output)
+    read_ledger(storage, output, ledger)
     listed = [(run, names) for run, names in runs if names & {SETTINGS, RETRY_SETTINGS}]
     whole = [run for run, names in listed if SETTINGS in names]
     later = takewhile(lambda item: SETTINGS not in item[1], runs)

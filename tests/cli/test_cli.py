@@ -216,6 +216,28 @@ def test_status_tells_what_a_run_left(output, ended, wanted, said, capsys):
     ]
 
 
+@pytest.mark.parametrize("verb", ["status", "verify"])
+def test_a_run_that_begins_meanwhile_is_not_told_to_be_deleted(verb, output, capsys, monkeypatch):
+    storage, listed, begun = Storage(), worklist.runs, []
+
+    def runs(*where):
+        if not begun:
+            begun.append(Committer.open(storage, OutputConfig(uri=str(output)), "r"))
+            folder = worklist.folder_of(str(output), begun[0].epoch, "r")
+            list(worklist.write([Work(Document("/in/e.pdf", "e"))], [], storage, folder, workers=1))
+            worklist.write_settings(JobConfig(), storage, folder)
+        return listed(*where)
+
+    monkeypatch.setattr(worklist, "runs", runs)
+    assert main([verb, str(output)]) == 5
+    said = capsys.readouterr().out
+    assert "1 documents or pages" in said and "at work" in said and "delete" not in said
+    begun[0].close()
+    assert main([verb, str(output)]) == 5
+    said = capsys.readouterr().out
+    assert "at work" not in said and f"delete {listed(storage, str(output))[0][0]}" in said
+
+
 ODD = "\x1b[31mred\nerror\udce9"  # the last stands for a byte that is no UTF-8
 SHOWN = r"\x1b[31mred\nerror\udce9"
 

@@ -6,11 +6,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from ocrbatch.config import load
+from ocrbatch.config import OutputConfig, load
 from ocrbatch.errors import OutputInconsistentError
 from ocrbatch.pipeline import worklist
 from ocrbatch.pipeline.unfinished import unfinished
 from ocrbatch.records import Document
+from ocrbatch.sinks.commit import Committer
 from ocrbatch.sinks.ledger import FailureState, Ledger
 from ocrbatch.sources.selection import Work
 from ocrbatch.storage import Storage
@@ -52,6 +53,21 @@ def test_a_run_that_was_killed(runs, ledger, tmp_path):
     found, left = lost(tmp_path, ledger)
     assert found == "bd" and left.lost["/in/b.pdf", "e"] == (0, 2) and left.lost["/in/d.pdf", "e"] == ()
     assert (left.count, left.runs, left.unlisted, left.known) == (3, (folder,), False, True)
+
+
+def test_what_is_read_while_the_runs_are_listed_is_not_missed(runs, tmp_path, monkeypatch):
+    folder, storage, listed = runs(1, "in", "e"), Storage(), worklist.runs
+
+    def end_after(*where):
+        found = listed(*where)
+        with Committer.open(storage, OutputConfig(uri=str(tmp_path)), "r") as committer:
+            committer.add([], [("/in/e.pdf", "e")])
+            committer.close()
+        return found
+
+    assert lost(tmp_path, Ledger())[1].runs == (folder,)
+    monkeypatch.setattr(worklist, "runs", end_after)
+    assert lost(tmp_path, Ledger())[0] == ""
 
 
 def test_a_run_of_other_inputs_does_not_make_up_for_it(runs, ledger, tmp_path):
