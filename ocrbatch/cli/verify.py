@@ -66,7 +66,7 @@ def execute(arguments: argparse.Namespace) -> int:
             tell(*(f"  {line}" for line in found.unfinished))
             tell(f"  -> run the same command again{'' if found.settled else ', once no run is at work'}")
             if found.settled:  # else it may be at work
-                tell(*(f"  -> or, if it is not wanted any more, delete {run}" for run in left.runs))
+                tell(*(f"  -> or, if it is not wanted any more, delete {run}" for run in (*left.unlisted, *left.runs)))
         if not found.ok:
             tell("The output breaks its promises.")
             tell(

@@ -104,6 +104,8 @@ class Job:
         with contextlib.suppress(OcrBatchError):
             self._commit()
             self.committer.close()
+            if self.is_retry:  # before the report, which alone would be a run's that had not listed all yet
+                self.storage.put(join(self._folder, worklist.RETRY), b"")
             self._save()
 
     def finish(self) -> None:

@@ -27,6 +27,7 @@ from ocrbatch.storage import Storage, join, redact
 RUNS: Final = "_ocrbatch/runs"
 SETTINGS: Final = "config.json"
 RETRY_SETTINGS: Final = "retry.json"  # of a retry, which sets out to read what it picked and nothing else
+RETRY: Final = "retry"  # left by a retry that was stopped, which may have no settings yet
 REPORT: Final = "report.json"  # left at the end, also of a run that was stopped
 DONE: Final = "done"  # left after it, by a run that has read all that it set out to
 FILE_ROWS: Final = 16_384

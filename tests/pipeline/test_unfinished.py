@@ -52,7 +52,7 @@ def test_a_run_that_was_killed(runs, ledger, tmp_path):
     folder = runs(1, "in", "abcd")
     found, left = lost(tmp_path, ledger)
     assert found == "bd" and left.lost["/in/b.pdf", "e"] == (0, 2) and left.lost["/in/d.pdf", "e"] == ()
-    assert (left.count, left.runs, left.unlisted, left.known) == (3, (folder,), False, True)
+    assert (left.count, left.runs, left.unlisted, left.known) == (3, (folder,), (), True)
 
 
 def test_what_is_read_while_the_runs_are_listed_is_not_missed(runs, tmp_path, monkeypatch):
@@ -124,16 +124,17 @@ def test_a_run_that_came_to_its_end_is_looked_at_where_it_is_asked_for(runs, led
 
 def test_a_run_that_was_stopped_while_it_listed(runs, ledger, tmp_path):
     assert not lost(tmp_path, ledger)[1].known
-    runs(1, None, "", "report.json")
+    folder = runs(1, None, "", "report.json")
     left = lost(tmp_path, ledger)[1]
-    assert (left.unlisted, left.known) == (True, False)
+    assert (left.unlisted, left.known) == ((folder,), False)
     runs(2, "in", "a", "report.json", "done")
     assert not lost(tmp_path, ledger)[1].unlisted
     runs(3, "in", "a", "report.json", settings=worklist.RETRY_SETTINGS)
     runs(4, None, "", "manifest-00000.parquet")
-    assert not lost(tmp_path, ledger)[1].unlisted, "a retry, and a run at work"
-    runs(4, None, "", "report.json")
-    assert lost(tmp_path, ledger)[1].unlisted
+    runs(5, None, "", "retry", "report.json")
+    assert not lost(tmp_path, ledger)[1].unlisted, "two retries, and a run at work"
+    folders = runs(7, None, "", "report.json"), runs(6, None, "", "report.json")
+    assert lost(tmp_path, ledger)[1].unlisted == folders
 
 
 @pytest.mark.parametrize("body", [b"{}", b"[]", b"7", b'{"documents": 1}', b'{"a', b"\xff"])
