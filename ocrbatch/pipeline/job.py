@@ -71,9 +71,7 @@ class Job:
         self._introduce(pools)
         self.extra = inputs.extra
         self.files = left = self._write(work, folder, pools)
-        # After the list, so that a run that has left settings has left all that it set out to read.
-        name = worklist.RETRY_SETTINGS if self.is_retry else worklist.SETTINGS
-        worklist.write_settings(self.config, self.storage, folder, name)
+        self._leave_settings()
         self.report.documents_read = sum(file.rows for file in left)
         self.progress = Progress(self.report.documents_read)
         self._lap("start")
@@ -94,6 +92,13 @@ class Job:
             end_workers(self.report.run_id)
         self.progress.end()
         self._lap("read")
+
+    def read_nothing(self, inputs: Source) -> None:
+        """In place of `read` where nothing is left to read: says so beside the output, for which no Ray is needed."""
+        self.report.fingerprint, self.extra = self.identity.fingerprint, inputs.extra
+        self.files = list(worklist.write((), self.extra, self.storage, self._folder, workers=1))
+        self._leave_settings()
+        self._lap("start")
 
     def stop(self, error: BaseException) -> None:
         """Saves what is finished before the run ends early."""
@@ -116,7 +121,7 @@ class Job:
             own.add(decided(work, ledger, self.expected))
         self.report.missing = own.left
         self.report.open_failures += own.open_failures
-        self.report.stale = bool(ledger.fingerprints - {self.report.fingerprint})
+        self.report.stale = bool(self.report.fingerprint and ledger.fingerprints - {self.report.fingerprint})
         self._lap("publish")
         self._save()
         if not self.report.missing:
@@ -132,6 +137,11 @@ class Job:
     def _write(self, work: Iterable[Work], folder: str, pools: Pools, *, alone: bool = False) -> list[ManifestFile]:
         group_rows = 1 if alone else max(worklist.GROUP_ROWS, self.config.pipeline.page_batch)
         return list(worklist.write(work, self.extra, self.storage, folder, pools.decoders.workers, group_rows))
+
+    def _leave_settings(self) -> None:
+        """After the list, so that a run that has left settings has left all that it set out to read."""
+        name = worklist.RETRY_SETTINGS if self.is_retry else worklist.SETTINGS
+        worklist.write_settings(self.config, self.storage, self._folder, name)
 
     def _pass(self, cluster: Cluster, pools: Pools, files: Sequence[ManifestFile], *, alone: bool) -> None:
         if not any(file.rows for file in files):
