@@ -32,7 +32,6 @@ from ocrbatch.errors import (
     UsageError,
 )
 from ocrbatch.storage import Entry, Storage, disk, glob_regex, join, local_path, redact, scheme
-from ocrbatch.storage.uris import local_uri
 from ocrbatch.storage.faults import (
     LONGEST_PAUSE,
     ShortBodyError,
@@ -48,7 +47,7 @@ from ocrbatch.storage.faults import (
 )
 from ocrbatch.storage.foreign import entry_of
 from ocrbatch.storage.s3 import S3, etag_of, http_range, s3fs_options
-from ocrbatch.storage.uris import before_magic, glob_folders
+from ocrbatch.storage.uris import before_magic, glob_folders, local_uri
 
 # URIs
 

@@ -55,7 +55,7 @@ def execute(arguments: argparse.Namespace) -> int:
                 "unpublished": not ledger.settled,
                 "last_run": {name: last.get(name) for name in ("run_id", "outcome", "exit_code")},
                 "missing": left.count,
-                "unfinished_runs": left.runs,
+                "unfinished_runs": (*left.unlisted, *left.runs),
                 "open_failures": {name: n for (name, _), n in codes.items()},
                 "failures": [
                     {"uri": uri, "etag": etag, "page_index": index, **asdict(state)}
@@ -69,6 +69,8 @@ def execute(arguments: argparse.Namespace) -> int:
         tell("Unfinished   a run is at work, or was cut off: the next one publishes what it committed")
     if left.unlisted:
         tell("Unfinished   the last run had not listed all yet: run the same command again")
+        if ledger.settled:  # else one may be at work
+            tell(*(f"             or, if it is not wanted any more, delete {run}" for run in left.unlisted))
     if left.lost:
         tell(f"Unfinished   {left.count} documents or pages are still to be read: run the same command again")
         if ledger.settled:  # else it may be at work

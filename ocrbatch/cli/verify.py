@@ -27,7 +27,9 @@ def execute(arguments: argparse.Namespace) -> int:
 
     storage = Storage(config.output.storage)
     found = verify(storage, config.output.uri, quick=arguments.quick)
-    left = unfinished(storage, config.output.uri, read_ledger(storage, config.output.uri), recheck=True)
+    ledger = read_ledger(storage, config.output.uri)
+    left = unfinished(storage, config.output.uri, ledger, recheck=True)
+    found.settled = found.settled and ledger.settled  # a run may have begun meanwhile
     found.account(left.lost)
     if not left.known:
         found.notes.append("no run has left word of what it was asked for, so whether all of that is here is not known")
@@ -64,7 +66,7 @@ def execute(arguments: argparse.Namespace) -> int:
             tell(*(f"  {line}" for line in found.unfinished))
             tell(f"  -> run the same command again{'' if found.settled else ', once no run is at work'}")
             if found.settled:  # else it may be at work
-                tell(*(f"  -> or, if it is not wanted any more, delete {run}" for run in left.runs))
+                tell(*(f"  -> or, if it is not wanted any more, delete {run}" for run in (*left.unlisted, *left.runs)))
         if not found.ok:
             tell("The output breaks its promises.")
             tell(

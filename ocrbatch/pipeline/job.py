@@ -75,9 +75,7 @@ class Job:
         self._introduce(pools)
         self.extra = inputs.extra
         self.files = left = self._write(work, folder, pools)
-        # After the list, so that a run that has left settings has left all that it set out to read.
-        name = worklist.RETRY_SETTINGS if self.is_retry else worklist.SETTINGS
-        worklist.write_settings(self.config, self.storage, folder, name)
+        self._leave_settings()
         self.report.documents_read = sum(file.rows for file in left)
         self.progress = Progress(self.report.documents_read)
         self._lap("start")
@@ -99,6 +97,13 @@ class Job:
         self.progress.end()
         self._lap("read")
 
+    def read_nothing(self, inputs: Source) -> None:
+        """In place of `read` where nothing is left to read: says so beside the output, for which no Ray is needed."""
+        self.report.fingerprint, self.extra = self.identity.fingerprint, inputs.extra
+        self.files = list(worklist.write((), self.extra, self.storage, self._folder, workers=1))
+        self._leave_settings()
+        self._lap("start")
+
     def stop(self, error: BaseException) -> None:
         """Saves what is finished before the run ends early."""
         interrupted = isinstance(error, InterruptedRunError | KeyboardInterrupt)
@@ -108,6 +113,8 @@ class Job:
         with contextlib.suppress(OcrBatchError):
             self._commit()
             self.committer.close()
+            if self.is_retry:  # before the report, which alone would be a run's that had not listed all yet
+                self.storage.put(join(self._folder, worklist.RETRY), b"")
             self._save()
 
     def finish(self) -> None:
@@ -118,7 +125,7 @@ class Job:
             own.add(decided(work, ledger, self.expected))
         self.report.missing = own.left
         self.report.open_failures += own.open_failures
-        self.report.stale = bool(ledger.fingerprints - {self.report.fingerprint})
+        self.report.stale = bool(self.report.fingerprint and ledger.fingerprints - {self.report.fingerprint})
         self._lap("publish")
         self._save()
         if not self.report.missing:
@@ -134,6 +141,11 @@ class Job:
     def _write(self, work: Iterable[Work], folder: str, pools: Pools, *, alone: bool = False) -> list[ManifestFile]:
         group_rows = 1 if alone else max(worklist.GROUP_ROWS, self.config.pipeline.page_batch)
         return list(worklist.write(work, self.extra, self.storage, folder, pools.decoders.workers, group_rows))
+
+    def _leave_settings(self) -> None:
+        """After the list, so that a run that has left settings has left all that it set out to read."""
+        name = worklist.RETRY_SETTINGS if self.is_retry else worklist.SETTINGS
+        worklist.write_settings(self.config, self.storage, self._folder, name)
 
     def _pass(self, cluster: Cluster, pools: Pools, files: Sequence[ManifestFile], *, alone: bool) -> None:
         if not any(file.rows for file in files):
@@ -152,7 +164,7 @@ class Job:
 
     @property
     def _folder(self) -> str:
-        return join(self.config.output.uri, worklist.RUNS, self.report.run_id)
+        return worklist.folder_of(self.config.output.uri, self.committer.epoch, self.report.run_id)
 
     @property
     def _imprint(self) -> Imprint:

@@ -164,5 +164,5 @@ def check_extra(extra: Iterable[pa.Field], config: JobConfig) -> None:
 
 
 def new_run_id() -> str:
-    """Sorts by time: 20261121T101500-1a2b3c."""
+    """When, and which: 20261121T101500-1a2b3c."""
     return f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid4().hex[:6]}"

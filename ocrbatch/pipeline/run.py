@@ -7,23 +7,26 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable
-from itertools import chain
+from collections.abc import Callable, Iterable
+from itertools import chain, islice
 
 from ocrbatch.config import JobConfig
 from ocrbatch.documents import passwords
 from ocrbatch.documents.pages import parse_pages
 from ocrbatch.errors import OcrBatchError
+from ocrbatch.pipeline import worklist
 from ocrbatch.pipeline.interrupts import interruptible
 from ocrbatch.pipeline.job import Job
 from ocrbatch.pipeline.prepare import Inputs, Source, check, check_extra, new_run_id, writable
 from ocrbatch.pipeline.retry import Chosen, FailedDocuments
 from ocrbatch.pipeline.session import identified, session, stays_here
+from ocrbatch.pipeline.unfinished import unlisted
+from ocrbatch.records import Document
 from ocrbatch.report.summary import RunReport
 from ocrbatch.sinks.columns import check_columns
 from ocrbatch.sinks.commit import Committer, whole_ledger
 from ocrbatch.sinks.verify import require_files
-from ocrbatch.sources.selection import Tally, decide, passing, select
+from ocrbatch.sources.selection import Decision, Tally, decide, passing, select
 from ocrbatch.stages.identity import Identity, identify
 from ocrbatch.storage import Storage
 
@@ -57,6 +60,11 @@ def _identity_here(config: JobConfig) -> Identity | None:
     return identify(config)
 
 
+def _nobody(config: JobConfig) -> Identity:
+    """Whose results there are none of: where nothing is to be read, a cluster's workers are not asked."""
+    return Identity(config, "", {}, [], {}, "")
+
+
 def _run(config: JobConfig, run_id: str, wait: bool, say: Callable[[str], None], retry: Chosen | None) -> RunReport:
     started = time.monotonic()
     check(config)
@@ -77,31 +85,33 @@ def _run(config: JobConfig, run_id: str, wait: bool, say: Callable[[str], None],
     with contextlib.closing(inputs.documents()) as documents, rays:
         check_extra(inputs.extra, config)
         check_columns(inputs.extra, ledger, output, config.output.uri)
-        first = []
-        for document in documents:
-            decision = decide(document, ledger, retries, expected)
-            if decision.work is not None:
-                first = [document]
-                break
-            tally.add(decision)
-        if not first and ledger.settled:
+        first = _first_left(documents, tally, lambda document: decide(document, ledger, retries, expected))
+        nothing = not first and ledger.settled
+        # Where a run was stopped before it had its list, one is left, if an empty one: else it is missed for ever.
+        if nothing and (retry is not None or not unlisted(worklist.runs(output, config.output.uri))):
             _describe(report, tally)
             report.outcome = "nothing_left" if retry is None else "nothing_fits"
             report.stale = identity is not None and bool(ledger.fingerprints - {identity.fingerprint})
             return report
 
         cluster = None
-        if identity is None:
+        if first and identity is None:
             cluster = rays.enter_context(session(config.pipeline, run_id))
             identity = identified(config, cluster)
         with writable(config.output.uri):
             opened = Committer.open(output, config.output, report.run_id, wait=wait, notify=say)
         with opened as committer:
-            job = Job(identity, output, committer, report, say, expected, started, retry is not None)
+            who = identity or _nobody(config)
+            job = Job(who, output, committer, report, say, expected, started, retry is not None)
             work = select(chain(first, documents), committer.ledger, retries, tally, expected)
             try:
                 with rays:  # which ends with the reading: what is left to do needs the memory more
-                    job.read(work, inputs, cluster or rays.enter_context(session(config.pipeline, run_id)))
+                    left = list(islice(work, 1))  # none, too, where another run was waited for and has read all
+                    if left:
+                        cluster = cluster or rays.enter_context(session(config.pipeline, run_id))
+                        job.read(chain(left, work), inputs, cluster)
+                    else:
+                        job.read_nothing(inputs)
             except BaseException as error:
                 _describe(report, tally)
                 job.stop(error)
@@ -111,6 +121,16 @@ def _run(config: JobConfig, run_id: str, wait: bool, say: Callable[[str], None],
             _describe(report, tally)
             job.finish()
     return report
+
+
+def _first_left(documents: Iterable[Document], tally: Tally, decide: Callable[[Document], Decision]) -> list[Document]:
+    """The first document that is left to read, if any; those before it are counted."""
+    for document in documents:
+        decision = decide(document)
+        if decision.work is not None:
+            return [document]
+        tally.add(decision)
+    return []
 
 
 def _describe(report: RunReport, tally: Tally) -> None:

@@ -10,7 +10,8 @@ from typing import Any
 
 from ocrbatch.documents.pages import parse_pages
 from ocrbatch.pipeline import worklist
-from ocrbatch.pipeline.worklist import DONE, REPORT, RETRY_SETTINGS, SETTINGS
+from ocrbatch.pipeline.worklist import DONE, REPORT, RETRY, RETRY_SETTINGS, SETTINGS
+from ocrbatch.sinks.commit import read_ledger
 from ocrbatch.sinks.ledger import Ledger
 from ocrbatch.sinks.log import Key
 from ocrbatch.sinks.verify import unaccounted
@@ -22,13 +23,13 @@ class Unfinished:
     """What is left to read of what was asked for.
 
     lost: documents that have neither rows nor failures, or some pages of them (see `unaccounted`). runs: the folders of
-    the runs that set out to read them, the newest first. unlisted: the last run was stopped while it listed what there
-    is to read. known: some run has left what it was asked for.
+    the runs that set out to read them, the newest first. unlisted: see the function. known: some run has left what it
+    was asked for.
     """
 
     lost: dict[Key, tuple[int, ...]]
     runs: tuple[str, ...]
-    unlisted: bool
+    unlisted: tuple[str, ...]
     known: bool
 
     @property
@@ -37,20 +38,29 @@ class Unfinished:
         return sum(max(1, len(pages)) for pages in self.lost.values())
 
 
+def unlisted(runs: Iterable[tuple[str, set[str]]]) -> tuple[str, ...]:
+    """The folders of the last runs, as `worklist.runs` gives them, that were stopped while they listed what to read.
+
+    Any run that has listed its inputs since takes their place, whatever it was asked for: what they were is not known.
+    """
+    later = takewhile(lambda item: SETTINGS not in item[1], runs)
+    return tuple(run for run, names in later if REPORT in names and not names & {DONE, RETRY, RETRY_SETTINGS})
+
+
 def unfinished(
     storage: Storage, output: str, ledger: Ledger, *, recheck: bool = False, of_retries: bool = False
 ) -> Unfinished:
     """What the runs that have not come to their end set out to do, as far as the ledger does not account for it.
 
     A run that listed the same inputs to the end later on takes an earlier one's place. A document that failed as a
-    whole and was read in part by a retry since is asked for by its run again. recheck: looks at the last run even if it
-    came to its end. of_retries: looks for what retries left alone.
+    whole and was read in part by a retry since is asked for by its run again. ledger: is brought up to date once the
+    runs are listed, so that where it is settled then, none of them is at work. recheck: looks at the last run even if
+    it came to its end. of_retries: looks for what retries left alone.
     """
     runs = worklist.runs(storage, output)
+    read_ledger(storage, output, ledger)
     listed = [(run, names) for run, names in runs if names & {SETTINGS, RETRY_SETTINGS}]
     whole = [run for run, names in listed if SETTINGS in names]
-    later = takewhile(lambda item: SETTINGS not in item[1], runs)
-    stopped = any(REPORT in names and not names & {DONE, RETRY_SETTINGS} for _, names in later)
     partly = ledger.partly_read()
 
     @cache
@@ -81,4 +91,4 @@ def unfinished(
         if found:
             left.append(run)
             lost |= found
-    return Unfinished(lost, tuple(left), stopped, bool(whole))
+    return Unfinished(lost, tuple(left), unlisted(runs), bool(whole))

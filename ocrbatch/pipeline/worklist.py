@@ -27,6 +27,7 @@ from ocrbatch.storage import Storage, join, redact
 RUNS: Final = "_ocrbatch/runs"
 SETTINGS: Final = "config.json"
 RETRY_SETTINGS: Final = "retry.json"  # of a retry, which sets out to read what it picked and nothing else
+RETRY: Final = "retry"  # left by a retry that was stopped, which may have no settings yet
 REPORT: Final = "report.json"  # left at the end, also of a run that was stopped
 DONE: Final = "done"  # left after it, by a run that has read all that it set out to
 FILE_ROWS: Final = 16_384
@@ -111,10 +112,16 @@ def _damaged(message: str) -> OutputInconsistentError:
     return OutputInconsistentError(message, "Restore it from a backup, or delete that run's folder.")
 
 
+def folder_of(output: str, epoch: int, run_id: str) -> str:
+    """A run's folder. Its name begins with the run's number in the log: ids are wall time, of clocks that differ."""
+    return join(output, RUNS, f"{epoch:012d}-{run_id}")
+
+
 def last_report(storage: Storage, output: str) -> dict[str, Any]:
     """The report of an output's last run, as `RunReport.to_json` wrote it; of one that has left none its id alone."""
     for run, left in runs(storage, output):
-        return _tree(storage, join(run, REPORT)) if REPORT in left else {"run_id": run.rpartition("/")[2]}
+        run_id = run.rpartition("/")[2].partition("-")[2]
+        return _tree(storage, join(run, REPORT)) if REPORT in left else {"run_id": run_id}
     return {}
 
 
@@ -175,7 +182,7 @@ def extra_fields(file: ManifestFile, storage: Storage) -> list[pa.Field]:
 
 
 def runs(storage: Storage, output: str) -> list[tuple[str, set[str]]]:
-    """(folder, names of the files in it) of the runs, the newest first; their names sort by time."""
+    """(folder, names of the files in it) of the runs, the newest first: in the order of the log, see `folder_of`."""
     found: dict[str, set[str]] = {}
     with suppress(NotFoundError):  # no such bucket
         for entry in storage.list(join(output, RUNS)):

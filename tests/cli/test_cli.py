@@ -194,13 +194,13 @@ def test_status_and_verify_count_the_same_parts(output, capsys):
 )
 def test_status_tells_what_a_run_left(output, ended, wanted, said, capsys):
     """a and b are held, d has failed."""
-    storage, folder = Storage(), output / "_ocrbatch/runs/20261121T000000-1"
+    storage, folder = Storage(), Path(worklist.folder_of(str(output), 4, "20261121T000000-1"))
     if wanted:
         work = [Work(Document(f"/in/{name}.{'png' if name in 'ab' else 'pdf'}", "e")) for name in wanted]
         list(worklist.write(work, [], storage, str(folder), workers=1))
         worklist.write_settings(JobConfig(), storage, str(folder))
     storage.put(str(folder / "pass-2/manifest-00000.parquet"), b"of a later pass of the same run")
-    report = {"run_id": folder.name, "outcome": "interrupted", "exit_code": ended}
+    report = {"run_id": "20261121T000000-1", "outcome": "interrupted", "exit_code": ended}
     storage.put(str(folder / "report.json"), json.dumps(report).encode())
     if ended == 0:
         storage.put(str(folder / "done"), b"")
@@ -214,6 +214,28 @@ def test_status_tells_what_a_run_left(output, ended, wanted, said, capsys):
         ("/in/c.pdf", 1),
         ("/in/d.pdf", 3),
     ]
+
+
+@pytest.mark.parametrize("verb", ["status", "verify"])
+def test_a_run_that_begins_meanwhile_is_not_told_to_be_deleted(verb, output, capsys, monkeypatch):
+    storage, listed, begun = Storage(), worklist.runs, []
+
+    def runs(*where):
+        if not begun:
+            begun.append(Committer.open(storage, OutputConfig(uri=str(output)), "r"))
+            folder = worklist.folder_of(str(output), begun[0].epoch, "r")
+            list(worklist.write([Work(Document("/in/e.pdf", "e"))], [], storage, folder, workers=1))
+            worklist.write_settings(JobConfig(), storage, folder)
+        return listed(*where)
+
+    monkeypatch.setattr(worklist, "runs", runs)
+    assert main([verb, str(output)]) == 5
+    said = capsys.readouterr().out
+    assert "1 documents or pages" in said and "at work" in said and "delete" not in said
+    begun[0].close()
+    assert main([verb, str(output)]) == 5
+    said = capsys.readouterr().out
+    assert "at work" not in said and f"delete {listed(storage, str(output))[0][0]}" in said
 
 
 ODD = "\x1b[31mred\nerror\udce9"  # the last stands for a byte that is no UTF-8

@@ -1,5 +1,6 @@
 """A run that is stopped before it has read anything: what is left of it, and what is said of it."""
 
+import json
 import time
 from contextlib import contextmanager
 from types import SimpleNamespace
@@ -66,3 +67,17 @@ def test_a_signal_while_what_was_lost_is_written_down_is_one(tmp_path, monkeypat
     monkeypatch.setattr(write, "stage", interrupt)
     with a_job(tmp_path, "20260101T000000-a") as job, pytest.raises(InterruptedRunError):
         job._give_up([Work(Document("/in/a.pdf", "e"))])
+
+
+def test_runs_follow_each_other_as_in_the_log_whatever_their_clocks_say(tmp_path, capsys, monkeypatch):
+    def fail(*_, **__):
+        raise StoppedEarlyError("no worker")
+
+    monkeypatch.setattr(jobs, "build", fail)
+    stopped(tmp_path, "20260102T000000-a", [Work(Document("/in/a.pdf", "e"))])
+    stopped(tmp_path, "20260101T000000-b", [Work(Document("/in/b.pdf", "e"))])
+    assert main(["verify", str(tmp_path)]) == 5
+    said = capsys.readouterr().out
+    assert "/in/b.pdf" in said and "/in/a.pdf" not in said, "which is no longer among the inputs"
+    assert main(["status", str(tmp_path), "--json"]) == 5
+    assert json.loads(capsys.readouterr().out)["last_run"]["run_id"] == "20260101T000000-b"

@@ -6,11 +6,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from ocrbatch.config import load
+from ocrbatch.config import OutputConfig, load
 from ocrbatch.errors import OutputInconsistentError
 from ocrbatch.pipeline import worklist
 from ocrbatch.pipeline.unfinished import unfinished
 from ocrbatch.records import Document
+from ocrbatch.sinks.commit import Committer
 from ocrbatch.sinks.ledger import FailureState, Ledger
 from ocrbatch.sources.selection import Work
 from ocrbatch.storage import Storage
@@ -18,11 +19,11 @@ from ocrbatch.storage import Storage
 
 @pytest.fixture
 def runs(tmp_path):
-    """Leaves a run's folder behind, or a retry's: `runs(day, inputs, wanted, *names)`."""
+    """Leaves a run's folder behind, or a retry's: `runs(epoch, inputs, wanted, *names)`."""
     storage = Storage()
 
-    def leave(day, inputs=None, wanted="", *names, pages="", settings=worklist.SETTINGS):
-        folder = f"{tmp_path}/{worklist.RUNS}/202601{day:02}T000000-x"
+    def leave(epoch, inputs=None, wanted="", *names, pages="", settings=worklist.SETTINGS):
+        folder = worklist.folder_of(str(tmp_path), epoch, "20260101T000000-x")
         if inputs:
             work = [Work(Document(f"/{inputs}/{name}.pdf", "e")) for name in wanted]
             list(worklist.write(work, [], storage, folder, 1))
@@ -51,7 +52,22 @@ def test_a_run_that_was_killed(runs, ledger, tmp_path):
     folder = runs(1, "in", "abcd")
     found, left = lost(tmp_path, ledger)
     assert found == "bd" and left.lost["/in/b.pdf", "e"] == (0, 2) and left.lost["/in/d.pdf", "e"] == ()
-    assert (left.count, left.runs, left.unlisted, left.known) == (3, (folder,), False, True)
+    assert (left.count, left.runs, left.unlisted, left.known) == (3, (folder,), (), True)
+
+
+def test_what_is_read_while_the_runs_are_listed_is_not_missed(runs, tmp_path, monkeypatch):
+    folder, storage, listed = runs(1, "in", "e"), Storage(), worklist.runs
+
+    def end_after(*where):
+        found = listed(*where)
+        with Committer.open(storage, OutputConfig(uri=str(tmp_path)), "r") as committer:
+            committer.add([], [("/in/e.pdf", "e")])
+            committer.close()
+        return found
+
+    assert lost(tmp_path, Ledger())[1].runs == (folder,)
+    monkeypatch.setattr(worklist, "runs", end_after)
+    assert lost(tmp_path, Ledger())[0] == ""
 
 
 def test_a_run_of_other_inputs_does_not_make_up_for_it(runs, ledger, tmp_path):
@@ -108,16 +124,17 @@ def test_a_run_that_came_to_its_end_is_looked_at_where_it_is_asked_for(runs, led
 
 def test_a_run_that_was_stopped_while_it_listed(runs, ledger, tmp_path):
     assert not lost(tmp_path, ledger)[1].known
-    runs(1, None, "", "report.json")
+    folder = runs(1, None, "", "report.json")
     left = lost(tmp_path, ledger)[1]
-    assert (left.unlisted, left.known) == (True, False)
+    assert (left.unlisted, left.known) == ((folder,), False)
     runs(2, "in", "a", "report.json", "done")
     assert not lost(tmp_path, ledger)[1].unlisted
     runs(3, "in", "a", "report.json", settings=worklist.RETRY_SETTINGS)
     runs(4, None, "", "manifest-00000.parquet")
-    assert not lost(tmp_path, ledger)[1].unlisted, "a retry, and a run at work"
-    runs(4, None, "", "report.json")
-    assert lost(tmp_path, ledger)[1].unlisted
+    runs(5, None, "", "retry", "report.json")
+    assert not lost(tmp_path, ledger)[1].unlisted, "two retries, and a run at work"
+    folders = runs(7, None, "", "report.json"), runs(6, None, "", "report.json")
+    assert lost(tmp_path, ledger)[1].unlisted == folders
 
 
 @pytest.mark.parametrize("body", [b"{}", b"[]", b"7", b'{"documents": 1}', b'{"a', b"\xff"])

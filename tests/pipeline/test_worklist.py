@@ -43,12 +43,14 @@ def test_a_short_list_is_spread_over_the_workers(tmp_path):
 
 def test_the_last_settings_and_all_manifests(tmp_path):
     storage, output = Storage(StorageConfig()), str(tmp_path)
-    folder = f"{output}/{worklist.RUNS}/20260102T000000-b"
+    folder = worklist.folder_of(output, 2, "20260102T000000-b")
     list(worklist.write(works([1] * 2), [], storage, folder, 1))
     list(worklist.write(works([1] * 9), [], storage, f"{folder}/pass-2", 1))
     worklist.write_settings(load("", [f"output.uri={output}"]), storage, folder)
     for name in ("report.json", "manifest-00000.parquet"):  # of a run that was stopped while it listed
-        storage.put(f"{output}/{worklist.RUNS}/20260104T000000-d/{name}", b"{}")
+        storage.put(f"{worklist.folder_of(output, 14, '20260101T000000-d')}/{name}", b"{}")
+    storage.put(f"{worklist.folder_of(output, 100, '20260101T000000-a')}/manifest-00000.parquet", b"")
+    assert worklist.last_report(storage, output) == {"run_id": "20260101T000000-a"}
     assert worklist.last_settings(storage, output)["output"]["uri"] == output
     assert [file.uri for file in worklist.all_manifests(storage, output)] == [f"{folder}/manifest-00000.parquet"]
 
@@ -68,7 +70,7 @@ def test_settings_say_how_storage_and_ray_are_reached_and_hold_no_secret(tmp_pat
         ],
     )
     storage = Storage(StorageConfig())
-    worklist.write_settings(config, storage, f"{tmp_path}/{worklist.RUNS}/20260101T000000-a")
+    worklist.write_settings(config, storage, worklist.folder_of(str(tmp_path), 0, "20260101T000000-a"))
     left = worklist.last_settings(storage, str(tmp_path))
     again = load(left)
     assert again.pipeline == config.pipeline

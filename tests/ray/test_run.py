@@ -184,7 +184,7 @@ def test_detection_alone_and_lines_alone(samples, tmp_path):
 def test_the_output_verifies_and_the_report_lies_beside_it(samples):
     output, report = samples
     assert verify(Storage(StorageConfig()), str(output)).ok
-    saved = json.loads((output / "_ocrbatch" / "runs" / report.run_id / "report.json").read_text())
+    saved = json.loads((output / "_ocrbatch" / "runs" / f"000000000000-{report.run_id}" / "report.json").read_text())
     assert (saved["pages"], saved["exit_code"], saved["fingerprint"]) == (report.pages, 0, report.fingerprint)
 
 
