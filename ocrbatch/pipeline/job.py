@@ -75,7 +75,7 @@ class Job:
         self._introduce(pools)
         self.extra = inputs.extra
         self.files = left = self._write(work, folder, pools)
-        self._leave_settings()
+        self._leave_settings(inputs)
         self.report.documents_read = sum(file.rows for file in left)
         self.progress = Progress(self.report.documents_read)
         self._lap("start")
@@ -101,7 +101,7 @@ class Job:
         """In place of `read` where nothing is left to read: says so beside the output, for which no Ray is needed."""
         self.report.fingerprint, self.extra = self.identity.fingerprint, inputs.extra
         self.files = list(worklist.write((), self.extra, self.storage, self._folder, workers=1))
-        self._leave_settings()
+        self._leave_settings(inputs)
         self._lap("start")
 
     def stop(self, error: BaseException) -> None:
@@ -142,10 +142,10 @@ class Job:
         group_rows = 1 if alone else max(worklist.GROUP_ROWS, self.config.pipeline.page_batch)
         return list(worklist.write(work, self.extra, self.storage, folder, pools.decoders.workers, group_rows))
 
-    def _leave_settings(self) -> None:
+    def _leave_settings(self, inputs: Source) -> None:
         """After the list, so that a run that has left settings has left all that it set out to read."""
         name = worklist.RETRY_SETTINGS if self.is_retry else worklist.SETTINGS
-        worklist.write_settings(self.config, self.storage, self._folder, name)
+        worklist.write_settings(self.config, self.storage, self._folder, name, inputs.listed)
 
     def _pass(self, cluster: Cluster, pools: Pools, files: Sequence[ManifestFile], *, alone: bool) -> None:
         if not any(file.rows for file in files):

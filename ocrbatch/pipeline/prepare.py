@@ -28,9 +28,13 @@ _NO_BUCKET: Final = "Give s3://bucket/prefix; is a variable in it unset?"
 
 
 class Source(Protocol):
-    """Where a run's documents come from. extra: their pass-through columns, known once `documents` was called."""
+    """Where a run's documents come from.
+
+    Known once `documents` was called: extra, their pass-through columns; listed, what of them the config does not say.
+    """
 
     extra: list[pa.Field]
+    listed: str
 
     def documents(self) -> Generator[Document]:
         """The documents, anew at every call."""
@@ -38,11 +42,12 @@ class Source(Protocol):
 
 @dataclass(slots=True)
 class Inputs:
-    """What the config names. extra: the manifest's pass-through columns, known once `documents` was called."""
+    """What the config names; as `Source`. listed: a hash of the manifest, which may have other contents every night."""
 
     config: JobConfig
     storage: Storage
     extra: list[pa.Field] = field(default_factory=list)
+    listed: str = ""
 
     def documents(self) -> Generator[Document]:
         """The documents, listed anew at every call; raises UsageError where there is nothing to list.
@@ -51,7 +56,7 @@ class Inputs:
         """
         if self.config.input.manifest:
             read = manifest.read(self.config.input, self.storage)
-            self.extra = read.extra
+            self.extra, self.listed = read.extra, read.sha256
             found = read.documents
         else:
             found = listing.documents(self.config.input, self.storage)

@@ -61,6 +61,7 @@ class FailedDocuments:
     config: JobConfig
     chosen: Chosen
     extra: list[pa.Field] = field(default_factory=list)
+    listed: str = ""
 
     def documents(self) -> Generator[Document]:
         """As they stood in the manifests of earlier runs, with their pass-through columns; replaced ones as they are.

@@ -52,7 +52,8 @@ def unfinished(
 ) -> Unfinished:
     """What the runs that have not come to their end set out to do, as far as the ledger does not account for it.
 
-    A run that listed the same inputs to the end later on takes an earlier one's place. A document that failed as a
+    A run that listed the same inputs to the end later on takes an earlier one's place; a manifest that has changed is
+    another input. A document that failed as a
     whole and was read in part by a retry since is asked for by its run again. ledger: is brought up to date once the
     runs are listed, so that where it is settled then, none of them is at work. recheck: looks at the last run even if
     it came to its end. of_retries: looks for what retries left alone.
@@ -70,7 +71,7 @@ def unfinished(
 
     def asked(run: str) -> tuple[Any, ...]:
         tree = settings(run)
-        return {**tree["input"], "storage": None}, tree["documents"]["pages"]
+        return {**tree["input"], "storage": None}, tree.get(worklist.LISTED), tree["documents"]["pages"]
 
     def is_replaced(run: str) -> bool:
         return any(asked(other) == asked(run) for other in whole if other > run)

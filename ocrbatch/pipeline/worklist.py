@@ -28,6 +28,7 @@ RUNS: Final = "_ocrbatch/runs"
 SETTINGS: Final = "config.json"
 RETRY_SETTINGS: Final = "retry.json"  # of a retry, which sets out to read what it picked and nothing else
 RETRY: Final = "retry"  # left by a retry that was stopped, which may have no settings yet
+LISTED: Final = "listed"  # the key of what the settings don't say of the inputs
 REPORT: Final = "report.json"  # left at the end, also of a run that was stopped
 DONE: Final = "done"  # left after it, by a run that has read all that it set out to
 FILE_ROWS: Final = 16_384
@@ -129,7 +130,8 @@ def last_settings(storage: Storage, output: str) -> dict[str, Any]:
     """What the last run of an output was asked for, as `write_settings` left it. Raises UsageError without one."""
     for run, left in runs(storage, output):
         if SETTINGS in left:
-            return settings_of(storage, run)
+            tree = settings_of(storage, run)
+            return {name: tree[name] for name in tree if name != LISTED}
     raise UsageError(f"{output} has no settings of a run", "Check the path: a run has to have written there.")
 
 
@@ -192,8 +194,8 @@ def runs(storage: Storage, output: str) -> list[tuple[str, set[str]]]:
     return sorted(found.items(), reverse=True)
 
 
-def write_settings(config: JobConfig, storage: Storage, folder: str, name: str = SETTINGS) -> None:
-    """Leaves beside the manifest what the run was asked for, without secrets."""
+def write_settings(config: JobConfig, storage: Storage, folder: str, name: str = SETTINGS, listed: str = "") -> None:
+    """Leaves beside the manifest what the run was asked for, without secrets. listed: see `prepare.Source`."""
     tree = config.model_dump(mode="json", exclude={"input": {"storage"}, "output": {"storage"}})
     for side, reached in (("input", config.input.storage), ("output", config.output.storage)):
         tree[side]["storage"] = reached.model_dump(mode="json", include=set(REACH))
@@ -203,4 +205,5 @@ def write_settings(config: JobConfig, storage: Storage, folder: str, name: str =
     # As other runs see them, which may stand in another folder.
     tree["input"]["uris"] = [absolute(uri, storage) for uri in config.input.uris]
     tree["input"]["manifest"] = config.input.manifest and absolute(config.input.manifest, storage)
+    tree[LISTED] = listed
     storage.put(join(folder, name), json.dumps(tree, indent=2).encode())

@@ -45,11 +45,12 @@ E = TypeVar("E")
 @dataclass(frozen=True, slots=True)
 class Manifest:
     """documents: in the manifest's order, to be read once; closing it ends the threads that look the objects up. extra:
-    the pass-through columns, keys of each Document.extra.
+    the pass-through columns, keys of each Document.extra. sha256: of its bytes.
     """
 
     documents: Generator[Document]
     extra: list[pa.Field]
+    sha256: str
 
 
 def read(config: InputConfig, storage: Storage) -> Manifest:
@@ -91,7 +92,7 @@ def read(config: InputConfig, storage: Storage) -> Manifest:
             f"the manifest {name} can't be read: {cause[0]}", "Check it as the format its suffix names."
         ) from error
     extra = _extra_fields(table.schema, config.uri_column, name)
-    return Manifest(_documents(table, extra, config, storage), extra)
+    return Manifest(_documents(table, extra, config, storage), extra, hashlib.sha256(body).hexdigest())
 
 
 def _parse(name: str, body: bytes, uri_column: str) -> pa.Table:

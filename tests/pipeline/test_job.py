@@ -37,7 +37,7 @@ def stopped(output, run, work):
     """A run of which reading, or else listing, ends early."""
     with a_job(output, run) as job:
         with pytest.raises((InterruptedRunError, StoppedEarlyError)) as caught:
-            job.read(work, SimpleNamespace(extra=[]), Cluster(2, 0, 1, False))
+            job.read(work, SimpleNamespace(extra=[], listed=""), Cluster(2, 0, 1, False))
         job.stop(caught.value)
 
 

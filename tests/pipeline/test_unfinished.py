@@ -22,13 +22,13 @@ def runs(tmp_path):
     """Leaves a run's folder behind, or a retry's: `runs(epoch, inputs, wanted, *names)`."""
     storage = Storage()
 
-    def leave(epoch, inputs=None, wanted="", *names, pages="", settings=worklist.SETTINGS):
+    def leave(epoch, inputs=None, wanted="", *names, pages="", settings=worklist.SETTINGS, listed=""):
         folder = worklist.folder_of(str(tmp_path), epoch, "20260101T000000-x")
         if inputs:
             work = [Work(Document(f"/{inputs}/{name}.pdf", "e")) for name in wanted]
             list(worklist.write(work, [], storage, folder, 1))
             given = [f"input.uris=[{inputs}]", "input.storage.secret=hunter2", f"documents.pages='{pages}'"]
-            worklist.write_settings(load("", given), storage, folder, settings)
+            worklist.write_settings(load("", given), storage, folder, settings, listed)
         for name in names:
             storage.put(f"{folder}/{name}", b"{}")
         return folder
@@ -53,6 +53,14 @@ def test_a_run_that_was_killed(runs, ledger, tmp_path):
     found, left = lost(tmp_path, ledger)
     assert found == "bd" and left.lost["/in/b.pdf", "e"] == (0, 2) and left.lost["/in/d.pdf", "e"] == ()
     assert (left.count, left.runs, left.unlisted, left.known) == (3, (folder,), (), True)
+
+
+def test_a_manifest_that_has_changed_is_another_input(runs, ledger, tmp_path):
+    runs(1, "in", "abd", listed="monday")
+    runs(2, "in", "a", worklist.DONE, listed="tuesday")
+    assert lost(tmp_path, ledger)[0] == "bd"
+    runs(3, "in", "a", worklist.DONE, listed="monday")
+    assert lost(tmp_path, ledger)[0] == ""
 
 
 def test_what_is_read_while_the_runs_are_listed_is_not_missed(runs, tmp_path, monkeypatch):
