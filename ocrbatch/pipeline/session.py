@@ -20,6 +20,7 @@ from ocrbatch.pipeline.drain import explained
 from ocrbatch.pipeline.interrupts import held
 from ocrbatch.pipeline.patience import LEAST_LOST, Patience
 from ocrbatch.pipeline.prepare import cluster_address
+from ocrbatch.pipeline.reach import reach
 from ocrbatch.pipeline.resources import Cluster
 from ocrbatch.stages.identity import Identity, identify
 
@@ -54,6 +55,8 @@ def session(config: PipelineConfig, run_id: str) -> Iterator[Cluster]:
     """
     joined = ray.is_initialized()
     address = None if joined else cluster_address(config)
+    if address:
+        _look_for(address)
     with _quiet():
         try:
             if not joined:
@@ -92,6 +95,14 @@ def end_workers(run_id: str) -> None:
 
 def _workers(run_id: str) -> list[str]:
     return [name for name in ray.util.list_named_actors() if name.startswith(f"{WORKER}{run_id}-")]
+
+
+def _look_for(address: str) -> None:
+    """Before `ray.init`, which waits up to 13 minutes where nobody answers, and signals wait with it."""
+    try:
+        reach(address)
+    except (OSError, ValueError) as error:
+        raise _not_joined(address, error) from error
 
 
 def _not_joined(address: str, error: Exception) -> UsageError:

@@ -1,4 +1,4 @@
-"""Joining or starting Ray: what a signal does. Ray itself is not started here."""
+"""Joining or starting Ray: what a signal and an address without an answer do. Ray itself is not started here."""
 
 import os
 import signal
@@ -7,7 +7,7 @@ import pytest
 import ray
 
 from ocrbatch.config import load
-from ocrbatch.errors import InterruptedRunError
+from ocrbatch.errors import InterruptedRunError, UsageError
 from ocrbatch.pipeline import session
 from ocrbatch.pipeline.interrupts import interruptible
 from ocrbatch.pipeline.session import _without_handlers
@@ -34,6 +34,16 @@ def test_a_signal_while_ray_starts_ends_ray(calls, monkeypatch, number):
     with pytest.raises(InterruptedRunError), interruptible(), session.session(load("").pipeline, "r"):
         calls.append("run")
     assert calls == ["init", "shutdown"]
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1", "ray://a..b:1"])
+def test_a_cluster_that_does_not_answer_is_told_before_ray_tries(calls, address):
+    config = load("", [f"pipeline.address={address}"]).pipeline
+    told = pytest.raises(UsageError, match=f"can't join the Ray cluster {address}: ")
+    with told as caught, session.session(config, "r"):
+        calls.append("run")
+    assert "head node" in caught.value.remedy
+    assert calls == []
 
 
 def test_ray_takes_no_signal():
