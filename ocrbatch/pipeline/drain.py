@@ -21,6 +21,8 @@ POLL_SECONDS: Final = 0.25
 END_SECONDS: Final = 2.0
 """Longest wait for Ray Data's threads after the last result. They take milliseconds."""
 AGAIN: Final = "What was committed is kept: run the same command again."
+START_SECONDS: Final = 0.01
+"""Until a thread that is just being started is looked at again."""
 ENDLESS: Final = "Prefetcher"
 """The thread of Ray Data's that stays, asleep."""
 
@@ -71,8 +73,21 @@ def _wait_for(threads: Iterable[threading.Thread]) -> None:
     """Until they have let go of what they had from Ray: at once with Ray's own end, that may abort the process."""
     until = time.monotonic() + END_SECONDS
     for thread in threads:
-        if thread.name != ENDLESS:
-            thread.join(max(0.0, until - time.monotonic()))
+        if thread.name != ENDLESS and _can_be_joined(thread):
+            _join(thread, until)
+
+
+def _can_be_joined(thread: threading.Thread) -> bool:
+    """Not this one, nor one that Python did not start: Ray's core has such, and calls Python in them."""
+    return thread is not threading.current_thread() and not isinstance(thread, threading._DummyThread)
+
+
+def _join(thread: threading.Thread, until: float) -> None:
+    while (left := until - time.monotonic()) > 0:
+        try:
+            return thread.join(left)
+        except RuntimeError:  # it is just being started
+            time.sleep(START_SECONDS)
 
 
 def explained(error: BaseException) -> BaseException:

@@ -20,6 +20,7 @@ from ocrbatch.pipeline.drain import explained
 from ocrbatch.pipeline.interrupts import held
 from ocrbatch.pipeline.patience import LEAST_LOST, Patience
 from ocrbatch.pipeline.prepare import cluster_address
+from ocrbatch.pipeline.reach import reach
 from ocrbatch.pipeline.resources import Cluster
 from ocrbatch.stages.identity import Identity, identify
 
@@ -53,22 +54,22 @@ def session(config: PipelineConfig, run_id: str) -> Iterator[Cluster]:
     this process is (RAY_ADDRESS). Otherwise starts Ray on this machine.
     """
     joined = ray.is_initialized()
-    if not joined:
-        with held(), _without_handlers():
-            _connect(config)
-    options = ray.data.DataContext.get_current().execution_options
-    limits = options.resource_limits
-    try:
-        _configure()
-        if config.object_store_mb is not None and (joined or cluster_address(config)):
-            options.resource_limits = limits.copy(object_store_memory=float(config.object_store_mb << 20))
-        yield replace(_cluster(), lives_on=joined)
-    finally:
-        options.resource_limits = limits  # a joined process has its own
-        if joined:
-            end_workers(run_id)
-        else:
-            ray.shutdown()
+    address = None if joined else cluster_address(config)
+    if address:
+        _look_for(address)
+    with _quiet():
+        try:
+            if not joined:
+                with held(), _without_handlers():
+                    _connect(config)
+            bound = config.object_store_mb if joined or address else None  # a Ray of ours was started with it
+            with _settings(bound):
+                yield replace(_cluster(), lives_on=joined)
+        finally:
+            if joined:
+                end_workers(run_id)
+            else:
+                ray.shutdown()
 
 
 def worker_options(run_id: str) -> dict[str, Any]:
@@ -96,6 +97,21 @@ def _workers(run_id: str) -> list[str]:
     return [name for name in ray.util.list_named_actors() if name.startswith(f"{WORKER}{run_id}-")]
 
 
+def _look_for(address: str) -> None:
+    """Before `ray.init`, which waits up to 13 minutes where nobody answers, and signals wait with it."""
+    try:
+        reach(address)
+    except (OSError, ValueError) as error:
+        raise _not_joined(address, error) from error
+
+
+def _not_joined(address: str, error: Exception) -> UsageError:
+    return UsageError(
+        f"can't join the Ray cluster {address}: {error}",
+        "Check pipeline.address (or RAY_ADDRESS) and the head node.",
+    )
+
+
 def _connect(config: PipelineConfig) -> None:
     address = cluster_address(config)
     quiet = {"logging_level": "ERROR", "log_to_driver": False, "configure_logging": True}
@@ -109,10 +125,7 @@ def _connect(config: PipelineConfig) -> None:
             with _muted():
                 ray.init(address=address, **quiet)
         except (ConnectionError, ValueError, RuntimeError) as error:
-            raise UsageError(
-                f"can't join the Ray cluster {address}: {error}",
-                "Check pipeline.address (or RAY_ADDRESS) and the head node.",
-            ) from error
+            raise _not_joined(address, error) from error
         return
     store = (config.object_store_mb << 20) if config.object_store_mb else _object_store_bytes()
     try:
@@ -157,8 +170,10 @@ def _object_store_bytes() -> int:
     return max(OBJECT_STORE_MIN, min(OBJECT_STORE_MAX, int(memory * OBJECT_STORE_SHARE), int(free * 0.9)))
 
 
-def _configure() -> None:
-    context = ray.data.DataContext.get_current()
+@contextmanager
+def _settings(object_store_mb: int | None) -> Iterator[None]:
+    """Ray Data's settings, in a copy of those that the process has: a joined one has its own jobs."""
+    context = ray.data.DataContext.get_current().copy()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     context.enable_fallback_to_arrow_object_ext_type = False
@@ -167,15 +182,33 @@ def _configure() -> None:
     context.max_errored_blocks = LEAST_LOST
     context.custom_execution_callback_classes = [Patience]
     context.max_consecutive_actor_init_deaths = INIT_DEATHS
+    if object_store_mb is not None:
+        options = context.execution_options
+        options.resource_limits = options.resource_limits.copy(object_store_memory=float(object_store_mb << 20))
     # Ray has no other way yet to name an actor and to bound its restarts; that is why its version is pinned below 2.64.
     warnings.filterwarnings("ignore", message="`ray_remote_args(_fn)?` is deprecated")
     # After a worker's death the stage behind it may get nothing: that is made up for, and no matter of settings.
     warnings.filterwarnings("ignore", message="The minimum number of concurrent actors")
-    # Ray Data tells a worker's death in forty lines; the run says it in one. Its own log file keeps everything.
-    for handler in logging.getLogger("ray.data").handlers:
-        is_rays = type(handler).__module__.startswith("ray.")  # the application's own may be among them
-        if is_rays and isinstance(handler, logging.StreamHandler):
-            handler.setLevel(logging.CRITICAL)
+    with ray.data.DataContext.current(context):
+        yield
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Ray Data tells a worker's death in forty lines; the run says it in one. Its own log file keeps everything."""
+    levels = {
+        handler: handler.level
+        for handler in logging.getLogger("ray.data").handlers
+        # the application's own may be among them
+        if type(handler).__module__.startswith("ray.") and isinstance(handler, logging.StreamHandler)
+    }
+    for handler in levels:
+        handler.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        for handler, level in levels.items():
+            handler.setLevel(level)
 
 
 def _cluster() -> Cluster:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import _thread
 import threading
 import time
 from collections.abc import Iterator
 
 import pyarrow as pa
 import pytest
+from waiting import until
 
 from ocrbatch.errors import StoppedEarlyError
-from ocrbatch.pipeline.drain import drained
+from ocrbatch.pipeline import drain
+from ocrbatch.pipeline.drain import _wait_for, drained
 from ocrbatch.stages.write import Written
 
 
@@ -48,3 +51,31 @@ def test_its_threads_end_before_its_error_is_told() -> None:
     with pytest.raises(StoppedEarlyError, match="the Ray job failed: ValueError: all broken"):
         list(told)
     assert results.at_work == []
+
+
+def test_a_thread_that_is_only_being_started_is_waited_for() -> None:
+    thread = threading.Thread(target=time.sleep, args=(0.3,), daemon=True)
+    threading.Timer(0.2, thread.start).start()
+    _wait_for([thread])
+    assert thread.ident and not thread.is_alive()
+
+
+def test_a_thread_that_never_starts_is_not_waited_for_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(drain, "END_SECONDS", 0.1)
+    _wait_for([threading.Thread()])
+
+
+def test_this_thread_and_those_that_python_did_not_start_are_not_waited_for() -> None:
+    seen: list[threading.Thread] = []
+    go_on = threading.Event()
+
+    def foreign() -> None:
+        seen.append(threading.current_thread())
+        go_on.wait(30)
+
+    _thread.start_new_thread(foreign, ())
+    until(lambda: seen)
+    started = time.monotonic()
+    _wait_for([threading.current_thread(), *seen])
+    assert time.monotonic() - started < drain.END_SECONDS / 2
+    go_on.set()

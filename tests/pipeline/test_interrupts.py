@@ -6,7 +6,7 @@ import signal
 import pytest
 
 from ocrbatch.errors import InterruptedRunError
-from ocrbatch.pipeline.interrupts import interruptible
+from ocrbatch.pipeline.interrupts import held, interruptible
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -18,3 +18,30 @@ def test_signals_are_raised_and_handlers_put_back(number, code):
     assert caught.value.exit_code == code
     assert "same command" in caught.value.remedy
     assert signal.getsignal(number) is before
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_that_is_held_is_raised_afterwards(number):
+    past = []
+    with pytest.raises(InterruptedRunError) as caught, interruptible():
+        with held():
+            os.kill(os.getpid(), number)
+            os.kill(os.getpid(), signal.SIGTERM)
+            past.append("the signals")
+        past.append("the end")
+    assert past == ["the signals"]
+    assert caught.value.exit_code == 128 + number, "the first one counts"
+
+
+def test_a_signal_that_is_held_goes_before_an_error():
+    with pytest.raises(InterruptedRunError), interruptible(), held():
+        os.kill(os.getpid(), signal.SIGINT)
+        raise ConnectionError
+
+
+def test_signals_interrupt_again_after_they_were_held():
+    with pytest.raises(InterruptedRunError), interruptible():
+        with held():
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)  # as what runs in there may leave it
+        os.kill(os.getpid(), signal.SIGTERM)
+        signal.pause()

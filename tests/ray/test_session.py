@@ -1,5 +1,7 @@
 """Ray around a run: who is asked what it would compute with, and the end of workers that were left behind."""
 
+import copy
+import logging
 import os
 
 import pytest
@@ -64,6 +66,19 @@ def test_how_much_of_a_joined_cluster_s_memory_a_run_may_fill(asked, bound):
         assert limits.object_store_memory == bound
         assert limits.cpu == float("inf")
     assert DataContext.get_current().execution_options.resource_limits.object_store_memory == float("inf")
+
+
+def test_a_joined_process_gets_its_own_settings_back():
+    context = DataContext.get_current()
+    handlers = logging.getLogger("ray.data").handlers
+    before, levels = copy.deepcopy(vars(context)), [handler.level for handler in handlers]
+    with pytest.raises(KeyError), session.session(load("", ["pipeline.object_store_mb=200"]).pipeline, "r"):
+        assert DataContext.get_current().target_max_block_size == 1
+        assert logging.CRITICAL in [handler.level for handler in handlers]
+        raise KeyError
+    assert DataContext.get_current() is context
+    assert vars(context) == before
+    assert [handler.level for handler in handlers] == levels
 
 
 def has_ended(worker):
