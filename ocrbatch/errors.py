@@ -94,7 +94,7 @@ class DiskFullError(StorageError):
 
 
 class InterruptedRunError(OcrBatchError):
-    """Ctrl-C or SIGTERM; `exit_code` is 130 or 143."""
+    """Ctrl-C, SIGTERM or a closed terminal; `exit_code` is 130, 143 or 129."""
 
     def __init__(self, name: str, number: int) -> None:
         super().__init__(

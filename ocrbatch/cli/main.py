@@ -30,7 +30,7 @@ VERBS: Final = {
 EXIT_CODES: Final = """exit codes:
   0  all done                            4  the output is locked or inconsistent
   2  bad usage or config                 5  stopped early; the same command resumes
-  3  done, some pages failed           130, 143  interrupted; the same command resumes"""
+  3  done, some pages failed      129, 130, 143  interrupted; the same command resumes"""
 
 
 def program(argv: Sequence[str] | None = None) -> NoReturn:

@@ -34,8 +34,7 @@ def execute(arguments: argparse.Namespace) -> int:
     config = output_config(arguments)
     from ocrbatch.pipeline.unfinished import unfinished
     from ocrbatch.pipeline.worklist import last_report
-    from ocrbatch.sinks.commit import existing_ledger
-    from ocrbatch.sinks.verify import require_files
+    from ocrbatch.sinks.verify import existing_ledger, require_files
     from ocrbatch.storage import Storage
 
     storage = Storage(config.output.storage)

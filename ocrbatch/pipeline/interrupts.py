@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as one exception in the main thread."""
+"""Ctrl-C, SIGTERM and a terminal that is closed (SIGHUP) as one exception in the main thread."""
 
 from __future__ import annotations
 
@@ -10,12 +10,15 @@ from typing import Final
 
 from ocrbatch.errors import InterruptedRunError
 
-SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Raises InterruptedRunError at SIGINT and SIGTERM for the length of a `with`; does nothing in other threads."""
+    """Raises InterruptedRunError at SIGNALS for the length of a `with`; does nothing in other threads.
+
+    SIGHUP stays ignored where it is, as by nohup.
+    """
     before = {number: signal.getsignal(number) for number in SIGNALS}
     _take(_interrupt)
     try:
@@ -30,14 +33,20 @@ def interruptible() -> Iterator[None]:
 def held() -> Iterator[None]:
     """Holds the signals back for the length of a `with`, then raises InterruptedRunError where one came.
 
-    For `ray.init`, which swallows some exceptions, breaks in others, and may leave handlers of its own. To be used in
-    `interruptible`.
+    For `ray.init`, which swallows some exceptions, breaks in others, and may leave handlers of its own. SIGHUP is
+    ignored meanwhile: Ray's processes inherit that, for a closed terminal tells them, too, and without them nothing
+    could be committed any more. To be used in `interruptible`.
     """
     came: list[int] = []
+    hangup = signal.getsignal(signal.SIGHUP)
     _take(lambda number, _: came.append(number))
+    if _in_main_thread():
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         yield
     finally:
+        if _in_main_thread():
+            signal.signal(signal.SIGHUP, hangup)
         _take(_interrupt)
         if came:
             _interrupt(came[0], None)
@@ -46,7 +55,8 @@ def held() -> Iterator[None]:
 def _take(handler: Callable[[int, object], None]) -> None:
     if _in_main_thread():
         for number in SIGNALS:
-            signal.signal(number, handler)
+            if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, handler)
 
 
 def _interrupt(number: int, _: object) -> None:

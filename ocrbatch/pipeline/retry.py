@@ -11,11 +11,13 @@ from typing import Any
 import pyarrow as pa
 
 from ocrbatch.config import JobConfig
+from ocrbatch.documents.pages import parse_pages
 from ocrbatch.errors import FAILURE_CODES, UsageError
 from ocrbatch.pipeline import worklist
 from ocrbatch.pipeline.unfinished import unfinished
 from ocrbatch.records import Document
-from ocrbatch.sinks.commit import existing_ledger
+from ocrbatch.sinks.ledger import Ledger
+from ocrbatch.sinks.verify import existing_ledger
 from ocrbatch.sources import listing, manifest
 from ocrbatch.sources.selection import OpenFailure
 from ocrbatch.storage import Storage
@@ -68,14 +70,22 @@ class FailedDocuments:
 
         Also those that an earlier retry was stopped at: what it read of them has ended the failure.
 
-        Raises UsageError where the output is none.
+        Raises UsageError where the output is none, or documents.pages leaves out every page that is to be tried.
         """
         storage, output = Storage(self.config.output.storage), self.config.output.uri
         ledger = existing_ledger(storage, output)
-        left: dict[tuple[str, str], Any] = {
-            (uri, etag): None for uri, etag, _, state in ledger.open_failures() if self.chosen.fits(uri, state.code)
-        }
+        failed = [
+            ((uri, etag), index)
+            for uri, etag, index, state in ledger.open_failures()
+            if self.chosen.fits(uri, state.code)
+        ]
+        left: dict[tuple[str, str], Any] = {key: None for key, _ in failed}
         stopped_at = unfinished(storage, output, ledger, of_retries=True).lost
+        if failed and not stopped_at and not any(self._wants(ledger, *each) for each in failed):
+            raise UsageError(
+                f"documents.pages={self.config.documents.pages}, of the last run, leaves out every page that failed",
+                "Give --set documents.pages=, for all pages.",
+            )
         left |= {key: None for key in stopped_at if self.chosen.matches(key[0])}
         found: list[Document] = []
         for file in worklist.all_manifests(storage, output):
@@ -89,6 +99,11 @@ class FailedDocuments:
         found += [Document(uri, etag) for uri, etag in left]
         config = self.config.input
         return listing.once(manifest.current(found, config, Storage(config.storage)))
+
+    def _wants(self, ledger: Ledger, key: tuple[str, str], index: int | None) -> bool:
+        count, _ = ledger.pages_held(*key)
+        wanted = parse_pages(self.config.documents.pages).expected
+        return index is None or count is None or index in wanted(count)
 
     def _add_columns(self, fields: list[pa.Field]) -> None:
         known = {column.name for column in self.extra}

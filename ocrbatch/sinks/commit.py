@@ -20,7 +20,7 @@ from typing import Final, Self
 from uuid import uuid4
 
 from ocrbatch.config import OutputConfig
-from ocrbatch.errors import NotFoundError, OutputInconsistentError, OutputLockedError, StorageError, UsageError
+from ocrbatch.errors import NotFoundError, OutputInconsistentError, OutputLockedError, StorageError
 from ocrbatch.sinks import bookmark, parquet
 from ocrbatch.sinks import lease as leases
 from ocrbatch.sinks.layout import (
@@ -82,18 +82,6 @@ def require_whole(storage: Storage, output: str, ledger: Ledger) -> Ledger:
 def whole_ledger(storage: Storage, output: str) -> Ledger:
     """`read_ledger` of a log in which no record is missing, as far as `require_whole` can tell."""
     return require_whole(storage, output, read_ledger(storage, output))
-
-
-def existing_ledger(storage: Storage, output: str) -> Ledger:
-    """`whole_ledger` of an output that must be there. Raises UsageError where no run has written to it."""
-    return require_log(whole_ledger(storage, output), output)
-
-
-def require_log(ledger: Ledger, output: str) -> Ledger:
-    """The output's ledger; raises UsageError where no run has written to it."""
-    if not ledger.next:
-        raise UsageError(f"{output} is no output of a run: it has no log", "Check the path.")
-    return ledger
 
 
 def _read_record(storage: Storage, output: str, n: int) -> Record | None:

@@ -8,12 +8,13 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
-from ocrbatch.errors import NotFoundError, OutputInconsistentError
+from ocrbatch.errors import NotFoundError, OutputInconsistentError, UsageError
 from ocrbatch.sinks import bookmark
-from ocrbatch.sinks.commit import read_ledger, require_log, require_whole
+from ocrbatch.sinks.commit import read_ledger, require_whole, whole_ledger
 from ocrbatch.sinks.layout import BOOKMARK, KINDS, Kind, below, is_final_part, log_path
 from ocrbatch.sinks.ledger import Ledger, PageSet
 from ocrbatch.sinks.log import Key
@@ -69,7 +70,7 @@ def verify(storage: Storage, output: str, *, quick: bool = False) -> Report:
     """
     problems: list[str] = []
     ledger = read_ledger(storage, output) if quick else _by_log(storage, output, problems)
-    require_log(require_whole(storage, output, ledger), output)
+    _require_log(storage, output, require_whole(storage, output, ledger))
     report = Report(
         problems=problems,
         documents=len(ledger.held.keys() | ledger.failed.keys()),
@@ -92,6 +93,23 @@ def verify(storage: Storage, output: str, *, quick: bool = False) -> Report:
             f"run {run.run_id} of shard {shard} (since {run.at}) is at work or was stopped: run it again if so"
         )
     return report
+
+
+def existing_ledger(storage: Storage, output: str) -> Ledger:
+    """`whole_ledger` of an output that must be there.
+
+    Raises UsageError where no run has written to it, OutputInconsistentError where there is all but its log.
+    """
+    ledger = whole_ledger(storage, output)
+    _require_log(storage, output, ledger)
+    return ledger
+
+
+def _require_log(storage: Storage, output: str, ledger: Ledger) -> None:
+    if not ledger.next:
+        with suppress(NotFoundError):  # no such bucket
+            require_files(storage, output, ledger)
+        raise UsageError(f"{output} is no output of a run: it has no log", "Check the path.")
 
 
 def unaccounted(

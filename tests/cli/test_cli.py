@@ -395,6 +395,13 @@ def test_an_output_whose_log_has_a_gap_is_refused_before_anything_is_written(out
     assert sorted(output.rglob("*")) == before
 
 
+def test_an_output_whose_log_is_gone_is_no_folder_that_nobody_wrote(output, capsys):
+    shutil.rmtree(output / "_ocrbatch")
+    for verb in ("status", "verify"):
+        assert main([verb, str(output)]) == 4
+        assert "is in no record of the log" in capsys.readouterr().err
+
+
 def test_status_of_an_output_that_is_not_there(tmp_path, capsys):
     for verb in ("status", "verify"):
         assert main([verb, str(tmp_path / "nothing")]) == 2

@@ -46,8 +46,12 @@ def test_a_run_that_is_killed(started, pages, clean, tmp_path):
     finish(pages, tmp_path, clean)
 
 
-def test_a_run_that_is_interrupted_publishes_what_it_has(started, pages, clean, tmp_path):
-    started.send_signal(signal.SIGTERM)
-    assert started.wait(timeout=60) == 143
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_run_that_is_interrupted_publishes_what_it_has(started, pages, clean, tmp_path, number):
+    if number == signal.SIGHUP:  # a terminal that is closed tells all that it has
+        os.killpg(started.pid, number)
+    else:
+        started.send_signal(number)
+    assert started.wait(timeout=60) == 128 + number, started.said
     assert 0 < len(rows(tmp_path)) < len(clean)
     finish(pages, tmp_path, clean)

@@ -9,7 +9,7 @@ from ocrbatch.errors import InterruptedRunError
 from ocrbatch.pipeline.interrupts import held, interruptible
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_signals_are_raised_and_handlers_put_back(number, code):
     before = signal.getsignal(number)
     with pytest.raises(InterruptedRunError) as caught, interruptible():
@@ -31,6 +31,20 @@ def test_a_signal_that_is_held_is_raised_afterwards(number):
         past.append("the end")
     assert past == ["the signals"]
     assert caught.value.exit_code == 128 + number, "the first one counts"
+
+
+def test_a_closed_terminal_matters_to_nobody_under_nohup_nor_to_what_is_started_while_signals_are_held():
+    with interruptible(), held():
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with interruptible():
+            with held():
+                pass
+            os.kill(os.getpid(), signal.SIGHUP)
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_a_signal_that_is_held_goes_before_an_error():

@@ -64,6 +64,22 @@ def test_what_fails_again_stays_one_open_failure(output, capsys):
     assert sorted(tried) == [1, 2]
 
 
+def test_failures_of_pages_that_the_last_run_did_not_want_are_told(tmp_path, capsys):
+    frames = [Image.new("RGB", (64, 48), (200, 40 * number, 0)) for number in range(3)]
+    frames[0].save(tmp_path / "three.tiff", save_all=True, append_images=frames[1:])
+    frames[0].save(tmp_path / "one.png")
+    output = str(tmp_path / "out")
+    words = ["--output", output, "--set", "engine.name=fake"]
+    fault = ["--set", "engine.options={fault: raise, marker: [0, 80, 200]}"]
+    assert main(["run", "--input", str(tmp_path / "three.tiff"), *words, *fault]) == 3
+    assert main(["run", "--input", str(tmp_path / "one.png"), *words, "--set", "documents.pages=1-2"]) == 0
+    capsys.readouterr()
+    assert main(["retry", output]) == 2
+    assert "documents.pages=1-2, of the last run, leaves out" in capsys.readouterr().err
+    assert main(["retry", output, "--set", "documents.pages="]) == 0
+    assert main(["status", output]) == 0
+
+
 def test_pages_that_a_retry_left_are_told_and_read(tmp_path, capsys):
     """A document fails as a whole; a retry reads one page of it only, as one that is stopped would."""
     file, output = tmp_path / "in" / "three.tiff", tmp_path / "out"
