@@ -263,8 +263,8 @@ class PipelineConfig(Section):
     attempts: int = Field(default=3, ge=1)
     """How often a page that failed for a passing reason is tried, over all runs."""
     max_error_rate: float = Field(default=1.0, gt=0)
-    """A run stops early once this share of its results are failures, of at least 100, or this share of its batches,
-    of more than 100, are lost with their workers. 1: all of them; above: never."""
+    """A run stops early once this share of its results are failures, of at least 100, or of its batches are lost with
+    their workers, of more than 100, or all of more than 100 in a row. 1: all of them; above: never."""
 
 
 class JobConfig(Section):

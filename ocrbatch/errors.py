@@ -93,6 +93,12 @@ class DiskFullError(StorageError):
     """A disk or a quota is full."""
 
 
+def ending(exit_code: int) -> type[OcrBatchError]:
+    """The error with which a worker's own ends the run: usage, an output that is broken, or else stopped early."""
+    kinds = {kind.exit_code: kind for kind in (UsageError, OutputInconsistentError)}
+    return kinds.get(exit_code, StoppedEarlyError)
+
+
 class InterruptedRunError(OcrBatchError):
     """Ctrl-C, SIGTERM or a closed terminal; `exit_code` is 130, 143 or 129."""
 

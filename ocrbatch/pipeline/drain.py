@@ -12,8 +12,7 @@ from ray.data import Dataset
 from ray.exceptions import RayActorError
 
 from ocrbatch import errors
-from ocrbatch.errors import OcrBatchError, StoppedEarlyError, UsageError
-from ocrbatch.pipeline.patience import LEAST_LOST
+from ocrbatch.errors import OcrBatchError, StoppedEarlyError, ending
 from ocrbatch.stages.write import Written
 
 POLL_SECONDS: Final = 0.25
@@ -103,8 +102,7 @@ def explained(error: BaseException) -> BaseException:
     last = (str(error).strip().splitlines() or [""])[-1]
     if isinstance(error, RayActorError):  # the run survives those, as long as `patience` lasts
         return StoppedEarlyError(
-            f"the workers die: more than {LEAST_LOST} batches were lost with theirs, and too few came home "
-            f"({last[:500]})",
+            f"the workers die, one after the other, and too few batches come home: {last[:500]}",
             "Look at the nodes' memory, pipeline.worker_memory_mb and engine.timeout, then run the same command again; "
             "to read on all the same, and get a failure for each page that no worker survives, set "
             "pipeline.max_error_rate above 1.",
@@ -120,8 +118,7 @@ def _of_a_set_up(told: str) -> OcrBatchError:
     said = told.rpartition("\nocrbatch.errors.")[2].strip()
     name, _, rest = said.partition(": ")
     kind = getattr(errors, name, None)
-    message, _, remedy = rest.partition("\n-> ")
-    if isinstance(kind, type) and issubclass(kind, UsageError):
-        return UsageError(message, remedy)
-    cause = rest if kind else said.splitlines()[-1]
-    return StoppedEarlyError(f"a worker could not be set up: {cause[:500]}", AGAIN)
+    if isinstance(kind, type) and issubclass(kind, OcrBatchError):
+        message, _, remedy = rest.partition("\n-> ")
+        return ending(kind.exit_code)(message, remedy or AGAIN)
+    return StoppedEarlyError(f"a worker could not be set up: {said.splitlines()[-1][:500]}", AGAIN)

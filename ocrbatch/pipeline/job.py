@@ -10,19 +10,19 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import partial
 from itertools import chain
+from math import inf
 from typing import Final
 
 import pyarrow as pa
 
 from ocrbatch.config import JobConfig
-from ocrbatch.errors import InterruptedRunError, OcrBatchError, OutputInconsistentError, StoppedEarlyError, UsageError
+from ocrbatch.errors import InterruptedRunError, OcrBatchError, StoppedEarlyError, ending
 from ocrbatch.pipeline import worklist
 from ocrbatch.pipeline.build import build
 from ocrbatch.pipeline.drain import drained
 from ocrbatch.pipeline.lost import Expected, decided, lost, lost_rows
-from ocrbatch.pipeline.patience import Patience, goes_on
+from ocrbatch.pipeline.patience import patience
 from ocrbatch.pipeline.prepare import Source
 from ocrbatch.pipeline.resources import Cluster, Pools, size_pools
 from ocrbatch.pipeline.session import end_workers
@@ -40,7 +40,6 @@ from ocrbatch.storage import Storage, join
 # own, so that one poisonous page takes no neighbours with it.
 PASSES: Final = 3
 LEAST_RESULTS: Final = 100  # before a share of failures says anything
-STOPS: Final = {kind.exit_code: kind for kind in (UsageError, OutputInconsistentError)}  # that a stage may end a run by
 
 
 @dataclass(slots=True)
@@ -80,7 +79,7 @@ class Job:
         self.progress = Progress(self.report.documents_read)
         self._lap("start")
         for number in range(1, PASSES + 1):
-            self._pass(cluster, pools, left, alone=number == PASSES)
+            self._pass(cluster, pools, left, again=number > 1, alone=number == PASSES)
             self._adopt()
             again = lost(worklist.read(left, self.storage), self.committer.ledger, self.expected)
             if number == PASSES:
@@ -147,12 +146,15 @@ class Job:
         name = worklist.RETRY_SETTINGS if self.is_retry else worklist.SETTINGS
         worklist.write_settings(self.config, self.storage, self._folder, name, inputs.listed)
 
-    def _pass(self, cluster: Cluster, pools: Pools, files: Sequence[ManifestFile], *, alone: bool) -> None:
+    def _pass(self, cluster: Cluster, pools: Pools, files: Sequence[ManifestFile], *, again: bool, alone: bool) -> None:
         if not any(file.rows for file in files):
             return
-        Patience.judge = partial(goes_on, home=lambda: self.home, limit=self.config.pipeline.max_error_rate)
         dataset = build(self.identity, pools, files, self._imprint, alone=alone)
-        with contextlib.closing(drained(dataset, stops=cluster.lives_on)) as results:
+        limit = inf if self.is_retry else self.config.pipeline.max_error_rate  # a retry may well fail everywhere
+        with (
+            patience(lambda: self.home, limit, again=again),
+            contextlib.closing(drained(dataset, stops=cluster.lives_on)) as results,
+        ):
             for written in results:
                 if written is not None:
                     self._take(written)
@@ -175,7 +177,7 @@ class Job:
         self.pending.append(written)
         if written.stop:
             message, remedy, exit_code = written.stop
-            raise STOPS.get(exit_code, StoppedEarlyError)(message, remedy)
+            raise ending(exit_code)(message, remedy)
         self.home += 1
         self.report.count(written.pages, written.lines, written.blank, written.failures)
         for key, count in _documents(written):

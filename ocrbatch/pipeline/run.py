@@ -14,13 +14,12 @@ from ocrbatch.config import JobConfig
 from ocrbatch.documents import passwords
 from ocrbatch.documents.pages import parse_pages
 from ocrbatch.errors import OcrBatchError
-from ocrbatch.pipeline import worklist
 from ocrbatch.pipeline.interrupts import interruptible
 from ocrbatch.pipeline.job import Job
 from ocrbatch.pipeline.prepare import Inputs, Source, check, check_extra, new_run_id, writable
 from ocrbatch.pipeline.retry import Chosen, FailedDocuments
 from ocrbatch.pipeline.session import identified, session, stays_here
-from ocrbatch.pipeline.unfinished import unlisted
+from ocrbatch.pipeline.unfinished import is_owed
 from ocrbatch.records import Document
 from ocrbatch.report.summary import RunReport
 from ocrbatch.sinks.columns import check_columns
@@ -87,8 +86,7 @@ def _run(config: JobConfig, run_id: str, wait: bool, say: Callable[[str], None],
         check_columns(inputs.extra, ledger, output, config.output.uri)
         first = _first_left(documents, tally, lambda document: decide(document, ledger, retries, expected))
         nothing = not first and ledger.settled
-        # Where a run was stopped before it had its list, one is left, if an empty one: else it is missed for ever.
-        if nothing and (retry is not None or not unlisted(worklist.runs(output, config.output.uri))):
+        if nothing and (retry is not None or not is_owed(config, inputs.listed, output, ledger)):
             _describe(report, tally)
             report.outcome = "nothing_left" if retry is None else "nothing_fits"
             report.stale = identity is not None and bool(ledger.fingerprints - {identity.fingerprint})

@@ -8,6 +8,7 @@ from functools import cache
 from itertools import takewhile
 from typing import Any
 
+from ocrbatch.config import JobConfig
 from ocrbatch.documents.pages import parse_pages
 from ocrbatch.pipeline import worklist
 from ocrbatch.pipeline.worklist import DONE, REPORT, RETRY, RETRY_SETTINGS, SETTINGS
@@ -47,6 +48,21 @@ def unlisted(runs: Iterable[tuple[str, set[str]]]) -> tuple[str, ...]:
     return tuple(run for run, names in later if REPORT in names and not names & {DONE, RETRY, RETRY_SETTINGS})
 
 
+def is_owed(config: JobConfig, listed: str, storage: Storage, ledger: Ledger) -> bool:
+    """Whether a run of this config that finds nothing left has to say so beside the output. listed: see
+    `prepare.Source`.
+
+    Else what an earlier one was stopped at would be missed for ever: it had no list yet, or its documents are gone.
+    """
+    output = config.output.uri
+    left = unfinished(storage, output, ledger)
+    if left.unlisted or not left.runs:
+        return bool(left.unlisted)
+    ours, names = worklist.asked(worklist.settings(config, storage, listed)), dict(worklist.runs(storage, output))
+    stopped = [run for run in left.runs if SETTINGS in names[run]]
+    return any(worklist.asked(worklist.settings_of(storage, run)) == ours for run in stopped)
+
+
 def unfinished(
     storage: Storage, output: str, ledger: Ledger, *, recheck: bool = False, of_retries: bool = False
 ) -> Unfinished:
@@ -69,12 +85,13 @@ def unfinished(
         name = SETTINGS if run in whole else RETRY_SETTINGS
         return worklist.settings_of(storage, run, name)
 
-    def asked(run: str) -> tuple[Any, ...]:
-        tree = settings(run)
-        return {**tree["input"], "storage": None}, tree.get(worklist.LISTED), tree["documents"]["pages"]
-
     def is_replaced(run: str) -> bool:
-        return any(asked(other) == asked(run) for other in whole if other > run)
+        asked = worklist.asked(settings(run))
+        return any(worklist.asked(settings(other)) == asked for other in whole if other > run)
+
+    def later(run: str) -> dict[str, str]:
+        files = (file for other in whole if other > run for file in worklist.manifests(storage, other))
+        return {work.document.uri: work.document.etag for work in worklist.read(files, storage)}
 
     lost: dict[Key, tuple[int, ...]] = {}
     left = []
@@ -89,6 +106,9 @@ def unfinished(
             keys = partly.intersection(keys)
             partly -= keys
         found = dict(unaccounted(ledger, keys, parse_pages(settings(run)["documents"]["pages"]).expected))
+        if found and not at_end:  # of what a later run has met in another version, this one is not there any more
+            met = later(run)
+            found = {(uri, etag): pages for (uri, etag), pages in found.items() if met.get(uri, etag) == etag}
         if found:
             left.append(run)
             lost |= found

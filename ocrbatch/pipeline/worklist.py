@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import chain, islice
@@ -196,7 +196,12 @@ def runs(storage: Storage, output: str) -> list[tuple[str, set[str]]]:
 
 def write_settings(config: JobConfig, storage: Storage, folder: str, name: str = SETTINGS, listed: str = "") -> None:
     """Leaves beside the manifest what the run was asked for, without secrets. listed: see `prepare.Source`."""
-    tree = config.model_dump(mode="json", exclude={"input": {"storage"}, "output": {"storage"}})
+    storage.put(join(folder, name), json.dumps(settings(config, storage, listed), indent=2).encode())
+
+
+def settings(config: JobConfig, storage: Storage, listed: str) -> dict[str, Any]:
+    """What a run was asked for, as it is left beside its manifest."""
+    tree: dict[str, Any] = config.model_dump(mode="json", exclude={"input": {"storage"}, "output": {"storage"}})
     for side, reached in (("input", config.input.storage), ("output", config.output.storage)):
         tree[side]["storage"] = reached.model_dump(mode="json", include=set(REACH))
         address = redact(reached.endpoint_url or "")
@@ -206,4 +211,9 @@ def write_settings(config: JobConfig, storage: Storage, folder: str, name: str =
     tree["input"]["uris"] = [absolute(uri, storage) for uri in config.input.uris]
     tree["input"]["manifest"] = config.input.manifest and absolute(config.input.manifest, storage)
     tree[LISTED] = listed
-    storage.put(join(folder, name), json.dumps(tree, indent=2).encode())
+    return tree
+
+
+def asked(settings: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What of a run's settings tells whether another one listed the same inputs."""
+    return {**settings["input"], "storage": None}, settings.get(LISTED), settings["documents"]["pages"]

@@ -46,7 +46,6 @@ class DecodeStage:
 
     def __init__(self, config: JobConfig, decoders: dict[str, str], page_batch: int) -> None:
         check_decoders(decoders)
-        bounded(config.pipeline.worker_memory_mb)
         self._config = config
         self._page_batch = page_batch
         self._storage = Storage(config.input.storage)
@@ -56,6 +55,7 @@ class DecodeStage:
         self._pages = parse_pages(config.documents.pages)
         self._scratch = Scratch()
         self._fetchers = ThreadPoolExecutor(FETCHES, thread_name_prefix="fetch")
+        bounded(config.pipeline.worker_memory_mb)
 
     def __call__(self, places: pa.Table) -> Iterator[pa.Table]:
         """Pages of the documents, in order."""

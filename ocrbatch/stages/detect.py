@@ -39,9 +39,9 @@ class DetectStage(PageStage):
     code = "DETECT_FAILED"
 
     def __init__(self, config: JobConfig, fingerprint: str, threads: int) -> None:
-        super().__init__(config)
         check_fingerprint(config, fingerprint)
         self._reader = Reader.load(config, threads, recognition=False)
+        super().__init__(config)  # last: what the model takes counts
 
     def work(self, table: pa.Table, rows: Sequence[int]) -> Sequence[dict[str, Any]]:
         """Regions and crops of these pages."""

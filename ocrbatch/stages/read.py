@@ -24,9 +24,9 @@ class ReadStage(PageStage):
     code = RecognizeStage.code
 
     def __init__(self, config: JobConfig, fingerprint: str, threads: int) -> None:
-        super().__init__(config)
         check_fingerprint(config, fingerprint)
         self._reader = Reader.load(config, threads)
+        super().__init__(config)  # last: what the model takes counts
 
     def work(self, table: pa.Table, rows: Sequence[int]) -> Sequence[dict[str, Any] | DocumentError]:
         """Lines of these pages, read together; a page at fault has the code that the layout `split` gives it."""

@@ -48,9 +48,9 @@ class RecognizeStage(PageStage):
     code = "RECOGNIZE_FAILED"
 
     def __init__(self, config: JobConfig, fingerprint: str, threads: int) -> None:
-        super().__init__(config)
         check_fingerprint(config, fingerprint)
         self._reader = Reader.load(config, threads, detection=False)
+        super().__init__(config)  # last: what the model takes counts
 
     def work(self, table: pa.Table, rows: Sequence[int]) -> Sequence[dict[str, Any]]:
         """Lines of these pages; their crops go through the model together."""

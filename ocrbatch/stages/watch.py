@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from ocrbatch.errors import UsageError
+
 LOOK_SECONDS: Final = 0.2
 
 
@@ -30,9 +32,16 @@ def watched(seconds: float) -> Iterator[None]:
 def bounded(memory_mb: int | None) -> None:
     """From now on this process ends as soon as it holds more memory of its own, in MiB. None: as much as it likes.
 
-    Pages that it shares, of files and of Ray's object store, are not counted.
+    Pages that it shares, of files and of Ray's object store, are not counted. To be called once the worker is set up:
+    raises UsageError where it holds more already, for one that ended itself then would be started again for ever.
     """
     if memory_mb is not None:
+        if (held := _held() >> 20) > memory_mb:
+            raise UsageError(
+                f"pipeline.worker_memory_mb={memory_mb} is less than the {held} MiB that a worker holds before its "
+                "first page",
+                f"Give it {2 * held} or more.",
+            )
         threading.Thread(target=_watch, args=(memory_mb << 20,), name="memory", daemon=True).start()
 
 

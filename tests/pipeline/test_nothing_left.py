@@ -13,9 +13,11 @@ from ocrbatch.config import OutputConfig, load
 from ocrbatch.errors import InterruptedRunError
 from ocrbatch.pipeline import run as pipeline
 from ocrbatch.pipeline import worklist
+from ocrbatch.records import Document
 from ocrbatch.schema import FAILURES, PAGES
 from ocrbatch.sinks.commit import Committer
 from ocrbatch.sinks.parquet import stage
+from ocrbatch.sources.selection import Work
 from ocrbatch.storage import Storage
 
 pytestmark = pytest.mark.models
@@ -73,6 +75,20 @@ def test_a_run_stopped_before_its_list_is_made_up_for(command, tmp_path, capsys)
     assert main(command) == 0
     assert "nothing was written" in capsys.readouterr().out
     assert snapshot(output) == before
+
+
+def test_what_a_run_was_stopped_at_is_made_up_for_where_it_is_gone(command, tmp_path, capsys):
+    output, storage = tmp_path / "out", Storage()
+    hold(tmp_path, "a.png")
+    folder = worklist.folder_of(str(output), 1, "before")
+    work = [Work(Document(str(tmp_path / "in" / name), "e")) for name in ("gone.png", "gone too.png")]
+    list(worklist.write(work, [], storage, folder, 1))
+    for asked, code in (("other", 5), ("in", 0)):
+        given = [f"input.uris=[{tmp_path / asked}]", f"output.uri={output}"]
+        worklist.write_settings(load("", given), storage, folder)
+        assert told(output, capsys)[:2] == (5, 5)
+        assert main(command) == 0
+        assert told(output, capsys)[:2] == (code, code)
 
 
 def test_a_stopped_retry_is_no_run_that_has_not_listed(command, tmp_path, capsys):

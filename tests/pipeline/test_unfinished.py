@@ -22,10 +22,10 @@ def runs(tmp_path):
     """Leaves a run's folder behind, or a retry's: `runs(epoch, inputs, wanted, *names)`."""
     storage = Storage()
 
-    def leave(epoch, inputs=None, wanted="", *names, pages="", settings=worklist.SETTINGS, listed=""):
+    def leave(epoch, inputs=None, wanted="", *names, etag="e", pages="", settings=worklist.SETTINGS, listed=""):
         folder = worklist.folder_of(str(tmp_path), epoch, "20260101T000000-x")
         if inputs:
-            work = [Work(Document(f"/{inputs}/{name}.pdf", "e")) for name in wanted]
+            work = [Work(Document(f"/{inputs}/{name}.pdf", etag)) for name in wanted]
             list(worklist.write(work, [], storage, folder, 1))
             given = [f"input.uris=[{inputs}]", "input.storage.secret=hunter2", f"documents.pages='{pages}'"]
             worklist.write_settings(load("", given), storage, folder, settings, listed)
@@ -61,6 +61,12 @@ def test_a_manifest_that_has_changed_is_another_input(runs, ledger, tmp_path):
     assert lost(tmp_path, ledger)[0] == "bd"
     runs(3, "in", "a", worklist.DONE, listed="monday")
     assert lost(tmp_path, ledger)[0] == ""
+
+
+def test_a_version_that_a_later_run_met_no_more_is_not_missed(runs, ledger, tmp_path):
+    runs(1, "in", "bd", listed="monday")
+    runs(2, "in", "d", worklist.DONE, listed="tuesday", etag="f")
+    assert lost(tmp_path, ledger)[0] == "b"
 
 
 def test_what_is_read_while_the_runs_are_listed_is_not_missed(runs, tmp_path, monkeypatch):

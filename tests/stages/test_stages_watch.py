@@ -3,6 +3,11 @@
 import subprocess
 import sys
 
+import pytest
+
+from ocrbatch.errors import UsageError
+from ocrbatch.stages.watch import bounded
+
 SCRIPT = """
 import time
 from ocrbatch.stages.watch import watched
@@ -21,3 +26,9 @@ def test_a_body_that_takes_too_long_ends_the_process():
     assert found.returncode == 1
     assert found.stdout == "done in time\n"
     assert "time.sleep(60)" in found.stderr or "line 9" in found.stderr, "it says where"
+
+
+def test_a_bound_that_leaves_no_room_for_a_page_is_bad_usage():
+    with pytest.raises(UsageError, match="worker_memory_mb=1 is less than") as caught:
+        bounded(1)
+    assert "or more" in caught.value.remedy
