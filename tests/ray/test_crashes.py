@@ -83,14 +83,14 @@ CRASHING = ["engine.name=fake", f"engine.options={{fault: crash, marker: {list(M
 
 @pytest.fixture
 def little_patience(monkeypatch):
-    """A pass ends at the fifth batch that is lost in a row. (The one that waits for the same worker is lost, too.)"""
+    """A pass ends at the fourth batch that is lost in a row. (The one that waits for the same worker is lost, too.)"""
     for module in (session, patience):
-        monkeypatch.setattr(module, "LEAST_LOST", 4)
+        monkeypatch.setattr(module, "LEAST_LOST", 3)
 
 
 @pytest.mark.timeout(600)
 def test_any_number_of_pages_may_kill_their_workers_where_others_are_read(healthy, clean, little_patience, tmp_path):
-    deadly = [f"{number:02d}.png" for number in range(3, COUNT, 4)]
+    deadly = [f"{number:02d}.png" for number in range(2, COUNT, 3)]
     source = marked(healthy, tmp_path / "in", *deadly)
     report = job(tmp_path / "out", f"input.uris=[{source}]", *CRASHING)
     assert report.failures == {"WORKER_CRASHED": len(deadly)}
