@@ -27,8 +27,8 @@ from ocrbatch.stages.identity import Identity, identify
 log = logging.getLogger(__name__)
 
 OBJECT_STORE_SHARE: Final = 0.15  # of the machine's memory
-# With less, Ray Data hands on a page at a time: 60 pages of 9 MB took 196 s with 100 MiB, 50 s with this (a container's
-# /dev/shm of 64 MB, the engine fake). Where /dev/shm is smaller, Ray keeps its store in /tmp.
+# With less, Ray Data handed on a page at a time, before pages travelled in batches: 60 pages of 9 MB took 196 s with
+# 100 MiB, 50 s with this (a container's /dev/shm of 64 MB, the engine fake). Where /dev/shm is smaller, Ray keeps its store in /tmp.
 OBJECT_STORE_MIN: Final = 512 << 20
 OBJECT_STORE_MAX: Final = 2 << 30
 INIT_DEATHS: Final = 3
@@ -98,7 +98,7 @@ def _workers(run_id: str) -> list[str]:
 
 
 def _look_for(address: str) -> None:
-    """Before `ray.init`, which waits up to 13 minutes where nobody answers, and signals wait with it."""
+    """Before `ray.init`, which tries for minutes where nobody answers, and signals wait with it."""
     try:
         reach(address)
     except (OSError, ValueError) as error:
