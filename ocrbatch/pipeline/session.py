@@ -28,7 +28,8 @@ log = logging.getLogger(__name__)
 
 OBJECT_STORE_SHARE: Final = 0.15  # of the machine's memory
 # With less, Ray Data handed on a page at a time, before pages travelled in batches: 60 pages of 9 MB took 196 s with
-# 100 MiB, 50 s with this (a container's /dev/shm of 64 MB, the engine fake). Where /dev/shm is smaller, Ray keeps its store in /tmp.
+# 100 MiB, 50 s with this (a container's /dev/shm of 64 MB, the engine fake). Where /dev/shm is smaller, Ray keeps its
+# store in /tmp.
 OBJECT_STORE_MIN: Final = 512 << 20
 OBJECT_STORE_MAX: Final = 2 << 30
 INIT_DEATHS: Final = 3
