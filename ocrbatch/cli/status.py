@@ -86,8 +86,12 @@ def execute(arguments: argparse.Namespace) -> int:
         if tried:
             tell(f"    tried {_range(tried)}: a run tries again what was tried less often than pipeline.attempts")
     if failures:
-        tell("Next         replaced a file: run again, which reads changed files anew; mended something else:")
-        tell(f"             `ocrbatch retry {config.output.uri}`, with --only CODE, --set KEY=VALUE as it fits")
+        output = config.output.uri
+        tell(
+            "Next         replaced a file: run again, which reads changed files anew; deleted one, or mended something"
+        )
+        tell(f"             else: `ocrbatch retry {output}`, with --only CODE, --set KEY=VALUE as it fits")
+        tell(f"             excluded a file from the inputs: `ocrbatch dismiss {output} --uri GLOB`")
     return code
 
 

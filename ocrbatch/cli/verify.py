@@ -53,7 +53,7 @@ def execute(arguments: argparse.Namespace) -> int:
             }
         )
     else:
-        tell(f"Documents    {found.documents}")
+        tell(f"Documents    {found.documents}, counting each version of a changed file")
         parts = f"{found.parts} part{'' if found.parts == 1 else 's'}"
         tell(f"Pages        {found.pages} in {parts}, {found.staged} not published yet")
         failures = sum(found.failures.values())

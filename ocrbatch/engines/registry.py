@@ -164,7 +164,7 @@ def _runtime(config: EngineConfig) -> tuple[str, str, str]:
     if config.device != "cpu" and gpu.visible():
         able = [name for name in AUTO["gpu"] if named in {None, name} and installed(name, "gpu")]
         if able:
-            return able[0], "gpu", "the config names it" if named else "a GPU is visible and this runtime can use it"
+            return able[0], "gpu", "engine.name says so" if named else "a GPU is visible and this runtime can use it"
         if config.device == "gpu":
             wanted = named or AUTO["gpu"][0]
             if "gpu" not in RUNTIMES[wanted].precisions:
@@ -174,7 +174,7 @@ def _runtime(config: EngineConfig) -> tuple[str, str, str]:
         if not installed(named):
             runtime = RUNTIMES[named]
             raise MissingExtraError(runtime.distributions[-1], runtime.extra, f"The engine {named}")
-        return named, "cpu", "the config names it"
+        return named, "cpu", "engine.name says so"
     for place, name in enumerate(AUTO["cpu"]):
         if installed(name):
             absent = " and ".join(AUTO["cpu"][:place])

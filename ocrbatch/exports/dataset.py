@@ -19,6 +19,7 @@ from ocrbatch.storage import Entry, Storage, join, redact
 from ocrbatch.storage.ranges import BLOCK_BYTES, RangeFile
 
 _READERS: Final = 16
+_EXAMPLES: Final = 3
 
 
 def find_page(storage: Storage, output: str, uri: str | None, page_index: int) -> dict[str, Any]:
@@ -92,14 +93,17 @@ def _document(pages: _Rows, failures: _Rows, uri: str | None, output: str) -> st
     end = "/" + uri.lstrip("/")
     names = [uri] if uri in known else sorted(name for name in known if name.endswith(end))
     if not names:
-        raise UsageError(
-            f"{output} has no document {redact(uri)!r}", "Give its whole path, or whole names from its end."
-        )
+        raise UsageError(f"{output} has no document {redact(uri)!r}", f"It has {_some(known)}.")
     if len(names) > 1:
         raise UsageError(
             f"{uri!r} fits {len(names)} documents, {names[0]} and {names[1]} among them", "Give more of the path."
         )
     return names[0]
+
+
+def _some(known: set[str]) -> str:
+    few = sorted(known)[:_EXAMPLES]
+    return ", ".join(few) + f" and {len(known) - len(few)} more" * (len(known) > len(few))
 
 
 def _uris(rows: _Rows) -> set[str]:

@@ -6,7 +6,7 @@ a box (□, or the font's own sign for a missing glyph).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from io import BytesIO
 from pathlib import Path
@@ -60,6 +60,11 @@ def load(font: str | None, size: int) -> ImageFont.FreeTypeFont:
         return ImageFont.truetype(BytesIO(Path(font).read_bytes()), size)
     except OSError as error:
         raise UsageError(f"can't read the font {font}: {error}", "Give a .ttf, .otf or .ttc file.") from error
+
+
+def lacks(texts: Iterable[str], given: str | None = None) -> bool:
+    """Whether some of the texts' characters are drawn as boxes."""
+    return any(choose(text, given)[1].count(MISSING) > text.count(MISSING) for text in texts)
 
 
 def choose(text: str, given: str | None = None) -> tuple[str | None, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -38,8 +39,15 @@ def held() -> Iterator[None]:
     could be committed any more. To be used in `interruptible`.
     """
     came: list[int] = []
+    screen = os.dup(2)  # what it is now: `ray.init` is muted
+
+    def hold(number: int, _: object) -> None:
+        if not came:
+            os.write(screen, b"\nStopping    as soon as Ray has started, which can't be cut short\n")
+        came.append(number)
+
     hangup = signal.getsignal(signal.SIGHUP)
-    _take(lambda number, _: came.append(number))
+    _take(hold)
     if _in_main_thread():
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
@@ -48,6 +56,7 @@ def held() -> Iterator[None]:
         if _in_main_thread():
             signal.signal(signal.SIGHUP, hangup)
         _take(_interrupt)
+        os.close(screen)
         if came:
             _interrupt(came[0], None)
 

@@ -69,7 +69,8 @@ class Pools:
             for name, pool in named.items()
             if pool
         ]
-        return f"layout {self.layout}: " + ", ".join(each)
+        shared = {"fused": "detection and recognition in one", "split": "detection and recognition apart"}
+        return f"{', '.join(each)}; {shared[self.layout]} (layout {self.layout})"
 
 
 def size_pools(cluster: Cluster, config: PipelineConfig, device: str) -> Pools:

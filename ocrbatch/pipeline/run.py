@@ -24,6 +24,7 @@ from ocrbatch.records import Document
 from ocrbatch.report.summary import RunReport
 from ocrbatch.sinks.columns import check_columns
 from ocrbatch.sinks.commit import Committer, whole_ledger
+from ocrbatch.sinks.ledger import Ledger
 from ocrbatch.sinks.verify import require_files
 from ocrbatch.sources.selection import Decision, Tally, decide, passing, select
 from ocrbatch.stages.identity import Identity, identify
@@ -87,7 +88,7 @@ def _run(config: JobConfig, run_id: str, wait: bool, say: Callable[[str], None],
         first = _first_left(documents, tally, lambda document: decide(document, ledger, retries, expected))
         nothing = not first and ledger.settled
         if nothing and (retry is not None or not is_owed(config, inputs.listed, output, ledger)):
-            _describe(report, tally)
+            _describe(report, tally, ledger)
             report.outcome = "nothing_left" if retry is None else "nothing_fits"
             report.stale = identity is not None and bool(ledger.fingerprints - {identity.fingerprint})
             return report
@@ -111,12 +112,12 @@ def _run(config: JobConfig, run_id: str, wait: bool, say: Callable[[str], None],
                     else:
                         job.read_nothing(inputs)
             except BaseException as error:
-                _describe(report, tally)
+                _describe(report, tally, committer.ledger)
                 job.stop(error)
                 if isinstance(error, OcrBatchError):
                     error.report = report
                 raise
-            _describe(report, tally)
+            _describe(report, tally, committer.ledger)
             job.finish()
     return report
 
@@ -131,7 +132,8 @@ def _first_left(documents: Iterable[Document], tally: Tally, decide: Callable[[D
     return []
 
 
-def _describe(report: RunReport, tally: Tally) -> None:
+def _describe(report: RunReport, tally: Tally, ledger: Ledger) -> None:
     report.documents_listed = tally.listed
     report.documents_complete = tally.complete + tally.failed + tally.ignored
     report.open_failures = tally.open_failures
+    report.open_elsewhere = ledger.failure_total - tally.open_failures

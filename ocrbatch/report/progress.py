@@ -62,9 +62,9 @@ class Progress:
         """The line as it stands."""
         done, planned = self.pages + self.failures, self.planned
         growing = self.met < self.documents
-        parts = [f"{self.pages} of {planned}{'+' if growing else ''} pages"]
+        parts = [f"{self.pages} of {'at least ' * growing}{planned} pages"]
         rate = self.rate()
-        parts.append(f"{rate:.1f} pages/s" if self.pages else "the first pages take a while")
+        parts.append(f"{rate:.1f} pages/s" if self.pages else "the first take a while")
         if self.pages and done < planned:
             parts.append(f"ETA {duration((planned - done) / rate)}")
         parts.append(f"{self.failures} failed")

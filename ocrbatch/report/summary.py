@@ -27,8 +27,9 @@ class RunReport:
     for.
 
     outcome: done, nothing_left, nothing_fits (no failure to retry), interrupted or stopped; stopped_with: the exit code
-    of the last two. retryable: of the failures, how many the same command tries again. stale: the output holds rows of
-    another fingerprint. seconds: by phase.
+    of the last two. open_elsewhere: failures of what it was not asked for. documents_gone: deleted ones, whose failures
+    this retry has ended. retryable: of the failures, how many the same command tries again. stale: the output holds
+    rows of another fingerprint. seconds: by phase.
     """
 
     run_id: str
@@ -46,6 +47,8 @@ class RunReport:
     examples: list[dict[str, Any]] = field(default_factory=list)
     retryable: int = 0
     open_failures: int = 0
+    open_elsewhere: int = 0
+    documents_gone: int = 0
     missing: int = 0
     stale: bool = False
     stopped_with: int = 0
@@ -101,7 +104,8 @@ class RunReport:
 
     def _done(self) -> Iterator[tuple[str, str]]:
         if self.outcome == "nothing_fits":
-            yield "Nothing left", "no open failure is one that was asked for; nothing was written"
+            fits = f"none of {_count(self.open_elsewhere, 'open failure')} fits --only and --uri"
+            yield "Nothing done", fits if self.open_elsewhere else "the output has no open failures"
             return
         if self.outcome == "nothing_left" and not self.documents_listed:
             yield "Found", "no document in the inputs; nothing was written"
@@ -126,6 +130,11 @@ class RunReport:
             yield "Failed", ", ".join(f"{n} {code}" for code, n in sorted(self.failures.items()))
         if self.open_failures:
             yield "Open", f"{_count(self.open_failures, 'failure')}, see {self.output}/failures and `ocrbatch status`"
+        if self.documents_gone:
+            yield "Gone", f"{_count(self.documents_gone, 'document')}: not there any more, so the failures end"
+        if self.open_elsewhere and self.outcome != "nothing_fits":
+            yield "Also open", f"{_count(self.open_elsewhere, 'failure')} of what this run was not asked for: see"
+            yield "", f"`ocrbatch status {self.output}`"
         if self.missing:
             yield "Missing", f"{_count(self.missing, 'document')} unfinished: run the same command again"
         if self.reason:

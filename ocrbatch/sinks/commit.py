@@ -175,6 +175,13 @@ class Committer:
             few = tuple(keys[start : start + _KEYS_PER_RECORD])
             self._append(lambda n, few=few: Add(self.shard, self.epoch, _now(), (), few))  # type: ignore[misc]
 
+    def dismiss(self, documents: Iterable[Key]) -> None:
+        """Ends the open failures of these documents: until a run meets them again, they count no more."""
+        keys = [key for key in dict.fromkeys(documents) if self.ledger.failures(*key) and not self.ledger.is_past(*key)]
+        for start in range(0, len(keys), _KEYS_PER_RECORD):
+            few = tuple(keys[start : start + _KEYS_PER_RECORD])
+            self._append(lambda n, few=few: Add(self.shard, self.epoch, _now(), dismissed=few))  # type: ignore[misc]
+
     def adopt(self) -> int:
         """Commits staged files that no record names, whose workers' results never came; gives how many it added.
 

@@ -96,10 +96,10 @@ class Ledger:
 
     held: document -> (page count if known, mask of the pages held); page_total: how many pages. failed: document -> its
     failures. failing: URI -> the etags that `failed` has of it; past: those documents in `failed` that have been
-    replaced since. reopened: document -> the last attempt that failed as a whole, where a later one did better. staged:
-    shard -> path -> part (of its keys the first alone, which orders merges: the rest are in `held` and `failed`).
-    published: path -> part. unapplied: shard -> the number of its last record and that record, where it is a PUBLISH.
-    owners: epoch -> shard. opened: shard -> its last OPEN.
+    replaced since, or dismissed. reopened: document -> the last attempt that failed as a whole, where a later one did
+    better. staged: shard -> path -> part (of its keys the first alone, which orders merges: the rest are in `held` and
+    `failed`). published: path -> part. unapplied: shard -> the number of its last record and that record, where it is a
+    PUBLISH. owners: epoch -> shard. opened: shard -> its last OPEN.
     """
 
     next: int = 0
@@ -134,7 +134,7 @@ class Ledger:
         return self.failed.get((uri, etag), _NO_FAILURES)
 
     def is_past(self, uri: str, etag: str) -> bool:
-        """Whether the failures of this version are no more open, since another was met."""
+        """Whether the failures of this version are no more open: another was met since, or they were dismissed."""
         return (uri, etag) in self.past
 
     def reopened_after(self, uri: str, etag: str) -> int:
@@ -256,6 +256,7 @@ class Ledger:
                 for key in record.ignored:
                     self._meet(key)
                 self.ignored_keys.update(record.ignored)
+                self.past.update(key for key in record.dismissed if key in self.failed)
             case Publish():
                 for path in record.replaces:
                     del self.staged[record.shard][path]

@@ -99,13 +99,18 @@ class Open:
 
 @dataclass(frozen=True, slots=True)
 class Add:
-    """The commit: from now on these parts count. ignored: files that are no documents and say so by their names."""
+    """The commit: from now on these parts count.
+
+    ignored: files that are no documents and say so by their names. dismissed: documents whose failures are past until
+    they are met again.
+    """
 
     shard: str
     epoch: int
     at: str
     parts: tuple[Part, ...] = ()
     ignored: tuple[Key, ...] = ()
+    dismissed: tuple[Key, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,8 +219,8 @@ def _names(kind: type) -> tuple[str, ...]:
 
 def _add(tree: Mapping[str, Any]) -> Add:
     parts = tuple(part_from_json(part) for part in tree["parts"])
-    ignored = tuple((uri, etag) for uri, etag in tree["ignored"])
-    return Add(**{**_known(Add, tree), "parts": parts, "ignored": ignored})
+    ignored, dismissed = (tuple((uri, etag) for uri, etag in tree.get(name, ())) for name in ("ignored", "dismissed"))
+    return Add(**{**_known(Add, tree), "parts": parts, "ignored": ignored, "dismissed": dismissed})
 
 
 _DECODERS: Final[dict[str, Callable[[Mapping[str, Any]], Record]]] = {

@@ -40,7 +40,7 @@ class LedgerView(Protocol):
         """The open failures by page index; None stands for the document as a whole."""
 
     def is_past(self, uri: str, etag: str) -> bool:
-        """Whether another version of the document was met after its failures."""
+        """Whether another version of the document was met after its failures, or they were dismissed."""
 
     def reopened_after(self, uri: str, etag: str) -> int:
         """The last attempt at which the document failed as a whole, where a later one did better; 0 for none."""

@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from dataset import DOCUMENTS
 from PIL import Image
@@ -24,7 +25,7 @@ from ocrbatch.pipeline import run as pipeline
 from ocrbatch.pipeline import worklist
 from ocrbatch.records import Document
 from ocrbatch.report.summary import RunReport
-from ocrbatch.schema import FAILURES
+from ocrbatch.schema import FAILURES, PAGES
 from ocrbatch.sinks.commit import Committer
 from ocrbatch.sinks.parquet import stage
 from ocrbatch.sources.selection import Work
@@ -65,6 +66,7 @@ def test_help_and_light_verbs_load_no_heavy_library():
         pytest.param(["plan", "--input", "/nowhere", "--output", "y"], "/nowhere", marks=pytest.mark.models),
         (["models", "pull"], "no model to pull"),
         (["retry", "x", "--only", "FILE_TO_LARGE"], "Did you mean FILE_TOO_LARGE?"),
+        (["dismiss", "x"], "which failures"),
         (["run", "--set", "engine.name=x"], "should be 'auto', 'openvino', 'onnxruntime' or 'paddle'"),
         (["run", "broken.yaml"], "broken.yaml"),
         (["run", f"file://{DOCUMENTS}/invoice.png"], "not UTF-8"),
@@ -104,9 +106,25 @@ def test_plan_says_what_is_left_and_does_nothing(tmp_path, capsys):
     assert not output.exists()
 
 
-@pytest.mark.parametrize("verb", ["status", "verify", "retry", "show"])
+def test_dismissed_failures_count_no_more(output, capsys):
+    before = sorted(output.rglob("part-*"))
+    dismiss = ["dismiss", str(output), "--only"]
+    assert main([*dismiss, "PDF_BROKEN"]) == 2
+    assert "no open failure fits" in capsys.readouterr().err
+    assert main([*dismiss, "FETCH_FAILED", "--json"]) == 0
+    assert [each["uri"] for each in json.loads(capsys.readouterr().out)["dismissed"]] == ["/in/d.pdf"]
+    assert main(["status", str(output), "--json"]) == 3
+    assert [each["uri"] for each in json.loads(capsys.readouterr().out)["failures"]] == ["/in/c.pdf"]
+    assert main(["dismiss", str(output), "--uri", "*"]) == 0
+    assert "/in/c.pdf" in capsys.readouterr().out
+    assert main(["status", str(output)]) == 0
+    assert main(["verify", str(output)]) == 0
+    assert sorted(output.rglob("part-*")) == before, "their rows stay"
+
+
+@pytest.mark.parametrize("verb", ["status", "verify", "retry", "show", "dismiss"])
 def test_an_output_is_not_named_with_credentials(verb, capsys):
-    assert main([verb, "s3n://KEY:word@bucket/out"]) == 2
+    assert main([verb, "s3n://KEY:word@bucket/out", *["--uri=*"] * (verb == "dismiss")]) == 2
     err = capsys.readouterr().err
     assert "the output s3n://bucket/out has" in err
     assert "word" not in err
@@ -231,7 +249,7 @@ def test_a_run_that_begins_meanwhile_is_not_told_to_be_deleted(verb, output, cap
     monkeypatch.setattr(worklist, "runs", runs)
     assert main([verb, str(output)]) == 5
     said = capsys.readouterr().out
-    assert "1 documents or pages" in said and "at work" in said and "delete" not in said
+    assert "1 documents or pages" in said and "at work" in said and "delete " not in said
     begun[0].close()
     assert main([verb, str(output)]) == 5
     said = capsys.readouterr().out
@@ -360,6 +378,20 @@ def test_a_stopped_run_prints_its_report_as_json(report, capsys, monkeypatch):
         assert said.out == ""
     else:
         assert {"pages": 7, "exit_code": 5}.items() <= json.loads(said.out).items()
+
+
+def test_show_names_documents_that_are_there_where_one_is_not(one_image, capsys):
+    assert main(["show", str(one_image), "other.png"]) == 2
+    assert "/page.png" in capsys.readouterr().err
+
+
+def test_show_says_that_a_character_has_no_font(one_image, tmp_path, capsys):
+    part = next((one_image / "pages").iterdir())
+    rows = pq.read_table(part).to_pylist()
+    for text, boxed in (("\U0001f9ff \u25a1", True), ("plain \u25a1", False)):
+        pq.write_table(pa.Table.from_pylist([{**rows[0], "texts": [text]}], schema=PAGES), part)
+        assert main(["show", str(one_image), "--to", str(tmp_path / "x.png")]) == 0
+        assert ("--font" in capsys.readouterr().out) == boxed
 
 
 def test_show_writes_where_it_can_and_says_where_it_cannot(one_image, tmp_path, capsys, monkeypatch):

@@ -49,7 +49,7 @@ def test_auto_without_any_engine_names_the_pip_command(here: dict[str, set[str]]
     here["cpu"] = {"fake"}
     with pytest.raises(MissingExtraError) as caught:
         choose(EngineConfig())
-    assert caught.value.remedy == "pip install 'ocrbatch[cpu]'"
+    assert caught.value.remedy == "pip install -e '.[cpu]' in ocrbatch's own folder"
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_a_named_engine_that_is_absent_names_its_extra(here: dict[str, set[str]]
     here["cpu"] = set()
     with pytest.raises(MissingExtraError) as caught:
         choose(EngineConfig.model_validate({"name": name}))
-    assert caught.value.remedy == f"pip install 'ocrbatch[{extra}]'"
+    assert caught.value.remedy == f"pip install -e '.[{extra}]' in ocrbatch's own folder"
 
 
 def test_a_gpu_that_is_hidden_or_unwanted_is_not_used(
@@ -78,7 +78,7 @@ def test_a_gpu_without_a_runtime_for_it_names_the_extra(here: dict[str, set[str]
     here["gpu"] = {"something else"}
     with pytest.raises(MissingExtraError) as caught:
         choose(EngineConfig(device="gpu"))
-    assert "ocrbatch[gpu]" in caught.value.remedy
+    assert "[gpu]" in caught.value.remedy
     with pytest.raises(UsageError, match="CPUs only"):
         choose(EngineConfig(device="gpu", name="openvino"))
 

@@ -59,3 +59,13 @@ def test_signals_interrupt_again_after_they_were_held():
             signal.signal(signal.SIGTERM, signal.SIG_IGN)  # as what runs in there may leave it
         os.kill(os.getpid(), signal.SIGTERM)
         signal.pause()
+
+
+def test_a_signal_that_is_held_is_answered_at_once_on_the_screen(capfd):
+    with pytest.raises(InterruptedRunError), interruptible(), held():
+        kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, 2)  # as while Ray starts
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+        assert capfd.readouterr().err.count("as soon as Ray has started") == 1
+        os.dup2(kept, 2)

@@ -40,6 +40,7 @@ steps = st.one_of(
     st.tuples(st.just("add"), st.lists(pages, min_size=1, max_size=3)),
     st.tuples(st.just("stage"), pages),  # the result never comes
     st.tuples(st.just("fail"), failures),
+    st.tuples(st.just("dismiss"), st.sampled_from(sorted(DOCUMENTS))),
     st.tuples(st.just("repeat"), st.none()),  # all results so far come once more
     st.tuples(st.just("adopt"), st.none()),
     st.tuples(st.just("publish"), st.none()),
@@ -120,6 +121,8 @@ class Writer:
                 stage(pages_table(what, etag=self.etag), "pages")
             case "fail":
                 c.add([stage(failures_table(what, etag=self.etag), "failures")])
+            case "dismiss":
+                c.dismiss([(what, self.etag)])  # type: ignore[list-item]
             case "repeat":
                 c.add(staged)
             case "adopt":

@@ -59,6 +59,20 @@ def test_failures_are_past_once_another_version_is_met() -> None:
     assert ledger.failure_total == 4, "the version of the first three is back"
 
 
+def test_failures_are_past_once_they_are_dismissed() -> None:
+    ledger = opened()
+    add(ledger, failures_part("a", version("a.pdf", "1"), version("b.pdf", "1")))
+    dismissed = Add("main", 0, AT, dismissed=(("a.pdf", "1"), ("c.pdf", "1")))
+    assert decode(encode(dismissed), "log/3") == dismissed
+    ledger.apply(ledger.next, dismissed)
+    assert [(uri, etag) for uri, etag, *_ in ledger.open_failures()] == [("b.pdf", "1")]
+    assert ledger.is_past("a.pdf", "1"), "so that a run which lists it reads it again"
+    assert not ledger.is_past("c.pdf", "1"), "which has no failures"
+    assert set(ledger.failures("a.pdf", "1")) == {None}, "and it is accounted for"
+    add(ledger, failures_part("b", replace(version("a.pdf", "1"), attempt=2)))
+    assert ledger.failure_total == 2
+
+
 def test_an_archive_that_could_not_be_listed_is_past_once_a_listed_member_is_met() -> None:
     ledger = opened()
     broken = [version(f"{name}.zip", "1") for name in "abcd"]
