@@ -21,7 +21,7 @@ VERBS: Final = {
     "status": "say what an output holds, and which failures are open",
     "verify": "check that each page is in the output exactly once",
     "retry": "read failed pages again that no run repeats by itself",
-    "dismiss": "end failures of files that were excluded, or stay as broken as they are",
+    "dismiss": "end the failures of files that were deleted or excluded",
     "show": "draw a page's polygons and texts over it, as a PNG",
     "models": "list, fetch and check the weights",
     "config": "show every key, its meaning and its value",

@@ -39,8 +39,8 @@ def execute(arguments: argparse.Namespace) -> int:
     try:
         page = _decode(config, row["uri"], row["etag"], row["page_index"], row["dpi"])
     except DocumentError as error:
-        remedy = f"{error.remedy} What the run was given, `show` needs too: --set."
-        raise UsageError(f"{error.code.code}: {error}", remedy) from error
+        more = " `show` needs it by --set, as the run did." if error.code.code == "PDF_PASSWORD" else ""
+        raise UsageError(f"{error.code.code}: {error}", error.remedy + more) from error
     picture = draw_page(page.image, lines, arguments.font)
     stem = Path(row["uri"]).stem
     target = Path(arguments.to or f"{stem}-page{arguments.page}.png")

@@ -87,11 +87,11 @@ def execute(arguments: argparse.Namespace) -> int:
             tell(f"    tried {_range(tried)}: a run tries again what was tried less often than pipeline.attempts")
     if failures:
         output = config.output.uri
+        tell("Next         replaced a file: run again, which reads changed files anew; mended something else:")
         tell(
-            "Next         replaced a file: run again, which reads changed files anew; deleted one, or mended something"
+            f"             `ocrbatch retry {output}`, with --only CODE, --set KEY=VALUE as it fits; deleted a file, or"
         )
-        tell(f"             else: `ocrbatch retry {output}`, with --only CODE, --set KEY=VALUE as it fits")
-        tell(f"             excluded a file from the inputs: `ocrbatch dismiss {output} --uri GLOB`")
+        tell(f"             excluded it from the inputs: `ocrbatch dismiss {output} --uri GLOB`")
     return code
 
 

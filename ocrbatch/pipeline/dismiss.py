@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable
+from dataclasses import dataclass, field
 
 from ocrbatch.config import JobConfig
 from ocrbatch.errors import UsageError
@@ -13,41 +14,57 @@ from ocrbatch.pipeline.retry import Chosen
 from ocrbatch.sinks.commit import Committer
 from ocrbatch.sinks.ledger import Ledger
 from ocrbatch.sinks.log import Key
-from ocrbatch.sinks.verify import existing_ledger
+from ocrbatch.sinks.verify import existing_ledger, require_files
 from ocrbatch.storage import Storage
 
 
-def dismiss(config: JobConfig, chosen: Chosen, *, wait: bool = False, say: Callable[[str], None] = print) -> list[Key]:
-    """Ends open failures without reading anything, and gives the documents that they were of.
+@dataclass(slots=True)
+class Dismissed:
+    """documents: those whose failures were ended. kept: those that also have failures which were not picked."""
 
-    A document is dismissed with all its failures or not at all. Their rows stay in failures/, and a run that lists the
-    document again reads it again. wait: for a run of the output to end.
+    documents: list[Key] = field(default_factory=list)
+    kept: list[Key] = field(default_factory=list)
 
-    Raises UsageError where nothing fits, OutputLockedError, OutputInconsistentError, StorageError.
+
+def dismiss(config: JobConfig, chosen: Chosen, *, wait: bool = False, say: Callable[[str], None] = print) -> Dismissed:
+    """Ends the open failures that are chosen, without reading anything: a document's all, or none of them.
+
+    Their rows stay in failures/, and a run that lists the document again reads it again. wait: for a run of the output
+    to end.
+
+    Raises UsageError where nothing is dismissed, OutputLockedError, OutputInconsistentError, StorageError.
     """
     storage, output = Storage(config.output.storage), config.output
-    _fitting(existing_ledger(storage, output.uri), chosen)
+    ledger = existing_ledger(storage, output.uri)
+    require_files(storage, output.uri, ledger)
+    if ledger.settled:  # else what was cut off is ended first, and may end failures
+        _require_some(_fitting(ledger, chosen))
     with interruptible():
         with writable(output.uri):
             opened = Committer.open(storage, output, new_run_id(), wait=wait, notify=say)
         with opened as committer:
-            documents = _fitting(committer.ledger, chosen)
-            committer.dismiss(documents)
+            found = _fitting(committer.ledger, chosen)
+            committer.dismiss(found.documents)
             committer.close()
-    return documents
+    _require_some(found)
+    return found
 
 
-def _fitting(ledger: Ledger, chosen: Chosen) -> list[Key]:
+def _fitting(ledger: Ledger, chosen: Chosen) -> Dismissed:
     fits: dict[Key, list[bool]] = defaultdict(list)
     for uri, etag, _, state in ledger.open_failures():
         fits[uri, etag].append(chosen.fits(uri, state.code))
-    documents = [key for key, each in fits.items() if all(each)]
-    if not documents:
-        half = sum(any(each) for each in fits.values())
+    found = Dismissed()
+    for key, each in fits.items():
+        if any(each):
+            (found.documents if all(each) else found.kept).append(key)
+    return found
+
+
+def _require_some(found: Dismissed) -> None:
+    if not found.documents and found.kept:
         raise UsageError(
-            f"{half} of the documents that fit have failures of another code, too"
-            if half
-            else "no open failure fits --only and --uri",
-            "Name those codes as well." if half else f"`ocrbatch status` lists what is open: {ledger.failure_total}.",
+            f"{found.kept[0][0]} has failures with other codes, too", "Name those as well, or leave out --only."
         )
-    return documents
+    if not found.documents:
+        raise UsageError("no open failure fits --only and --uri", "`ocrbatch status` tells which are open.")

@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Final
 
 from ocrbatch.errors import InterruptedRunError
@@ -42,9 +42,10 @@ def held() -> Iterator[None]:
     screen = os.dup(2)  # what it is now: `ray.init` is muted
 
     def hold(number: int, _: object) -> None:
-        if not came:
-            os.write(screen, b"\nStopping    as soon as Ray has started, which can't be cut short\n")
         came.append(number)
+        if len(came) == 1:
+            with suppress(OSError):  # nobody reads it any more
+                os.write(screen, b"\nStopping    as soon as Ray has started, which can't be cut short\n")
 
     hangup = signal.getsignal(signal.SIGHUP)
     _take(hold)

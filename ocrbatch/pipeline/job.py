@@ -30,7 +30,6 @@ from ocrbatch.pipeline.worklist import ManifestFile
 from ocrbatch.report.progress import Progress
 from ocrbatch.report.summary import RunReport
 from ocrbatch.sinks.commit import Committer
-from ocrbatch.sinks.log import Key
 from ocrbatch.sources.selection import Tally, Work
 from ocrbatch.stages.base import ROW
 from ocrbatch.stages.identity import Identity
@@ -41,7 +40,6 @@ from ocrbatch.storage import Storage, join
 # own, so that one poisonous page takes no neighbours with it.
 PASSES: Final = 3
 LEAST_RESULTS: Final = 100  # before a share of failures says anything
-GONE: Final = "FETCH_NOT_FOUND"
 
 
 @dataclass(slots=True)
@@ -120,28 +118,17 @@ class Job:
 
     def finish(self) -> None:
         """Publishes, counts what stands, and leaves the report beside the data."""
-        gone = self._dismiss_gone() if self.is_retry else frozenset()
         self.committer.close()
         own, ledger = Tally(), self.committer.ledger
         for work in worklist.read(self.files, self.storage):
-            if work.document.key not in gone:
-                own.add(decided(work, ledger, self.expected))
-        self.report.missing, self.report.documents_gone = own.left, len(gone)
-        self.report.open_failures += own.open_failures
-        self.report.open_elsewhere = ledger.failure_total - self.report.open_failures
+            own.add(decided(work, ledger, self.expected))
+        self.report.missing = own.left
+        self.report.stand(self.report.open_failures + own.open_failures, ledger.failure_total)
         self.report.stale = bool(self.report.fingerprint and ledger.fingerprints - {self.report.fingerprint})
         self._lap("publish")
         self._save()
         if not self.report.missing:
             self.storage.put(join(self._folder, worklist.DONE), b"")
-
-    def _dismiss_gone(self) -> frozenset[Key]:
-        """Whose file was deleted can't be read by any retry: its failures are past, unless a run names it again."""
-        ledger = self.committer.ledger
-        keys = (work.document.key for work in worklist.read(self.files, self.storage))
-        gone = frozenset(key for key in keys if (failure := ledger.failures(*key).get(None)) and failure.code == GONE)
-        self.committer.dismiss(gone)
-        return gone
 
     def _introduce(self, pools: Pools) -> None:
         report, identity = self.report, self.identity

@@ -88,9 +88,8 @@ def _run(config: JobConfig, run_id: str, wait: bool, say: Callable[[str], None],
         first = _first_left(documents, tally, lambda document: decide(document, ledger, retries, expected))
         nothing = not first and ledger.settled
         if nothing and (retry is not None or not is_owed(config, inputs.listed, output, ledger)):
-            _describe(report, tally, ledger)
+            _describe_nothing(report, tally, ledger, identity)
             report.outcome = "nothing_left" if retry is None else "nothing_fits"
-            report.stale = identity is not None and bool(ledger.fingerprints - {identity.fingerprint})
             return report
 
         cluster = None
@@ -112,12 +111,12 @@ def _run(config: JobConfig, run_id: str, wait: bool, say: Callable[[str], None],
                     else:
                         job.read_nothing(inputs)
             except BaseException as error:
-                _describe(report, tally, committer.ledger)
+                _describe(report, tally)
                 job.stop(error)
                 if isinstance(error, OcrBatchError):
                     error.report = report
                 raise
-            _describe(report, tally, committer.ledger)
+            _describe(report, tally)
             job.finish()
     return report
 
@@ -132,8 +131,13 @@ def _first_left(documents: Iterable[Document], tally: Tally, decide: Callable[[D
     return []
 
 
-def _describe(report: RunReport, tally: Tally, ledger: Ledger) -> None:
+def _describe(report: RunReport, tally: Tally) -> None:
     report.documents_listed = tally.listed
     report.documents_complete = tally.complete + tally.failed + tally.ignored
     report.open_failures = tally.open_failures
-    report.open_elsewhere = ledger.failure_total - tally.open_failures
+
+
+def _describe_nothing(report: RunReport, tally: Tally, ledger: Ledger, identity: Identity | None) -> None:
+    _describe(report, tally)
+    report.stand(tally.open_failures, ledger.failure_total)
+    report.stale = identity is not None and bool(ledger.fingerprints - {identity.fingerprint})

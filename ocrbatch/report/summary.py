@@ -27,9 +27,8 @@ class RunReport:
     for.
 
     outcome: done, nothing_left, nothing_fits (no failure to retry), interrupted or stopped; stopped_with: the exit code
-    of the last two. open_elsewhere: failures of what it was not asked for. documents_gone: deleted ones, whose failures
-    this retry has ended. retryable: of the failures, how many the same command tries again. stale: the output holds
-    rows of another fingerprint. seconds: by phase.
+    of the last two. open_elsewhere: failures of what it was not asked for. retryable: of the failures, how many the
+    same command tries again. stale: the output holds rows of another fingerprint. seconds: by phase.
     """
 
     run_id: str
@@ -48,7 +47,6 @@ class RunReport:
     retryable: int = 0
     open_failures: int = 0
     open_elsewhere: int = 0
-    documents_gone: int = 0
     missing: int = 0
     stale: bool = False
     stopped_with: int = 0
@@ -71,6 +69,13 @@ class RunReport:
                 self.examples.append(failure)
             self.retryable += failure["again"]
         self.failures = dict(counts)
+
+    def stand(self, own: int, total: int) -> None:
+        """Sets the open failures. own: of what the run was asked for; what it listed before others wrote may be more
+        than are open now. total: all that are open.
+        """
+        self.open_failures = min(own, total)
+        self.open_elsewhere = total - self.open_failures
 
     @property
     def exit_code(self) -> int:
@@ -104,8 +109,8 @@ class RunReport:
 
     def _done(self) -> Iterator[tuple[str, str]]:
         if self.outcome == "nothing_fits":
-            fits = f"none of {_count(self.open_elsewhere, 'open failure')} fits --only and --uri"
-            yield "Nothing done", fits if self.open_elsewhere else "the output has no open failures"
+            none = "no failure that fits --only and --uri can be read again; `ocrbatch dismiss` ends it all the same"
+            yield "Nothing done", none if self.open_elsewhere else "the output has no open failures"
             return
         if self.outcome == "nothing_left" and not self.documents_listed:
             yield "Found", "no document in the inputs; nothing was written"
@@ -130,8 +135,6 @@ class RunReport:
             yield "Failed", ", ".join(f"{n} {code}" for code, n in sorted(self.failures.items()))
         if self.open_failures:
             yield "Open", f"{_count(self.open_failures, 'failure')}, see {self.output}/failures and `ocrbatch status`"
-        if self.documents_gone:
-            yield "Gone", f"{_count(self.documents_gone, 'document')}: not there any more, so the failures end"
         if self.open_elsewhere and self.outcome != "nothing_fits":
             yield "Also open", f"{_count(self.open_elsewhere, 'failure')} of what this run was not asked for: see"
             yield "", f"`ocrbatch status {self.output}`"

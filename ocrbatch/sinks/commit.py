@@ -177,10 +177,18 @@ class Committer:
 
     def dismiss(self, documents: Iterable[Key]) -> None:
         """Ends the open failures of these documents: until a run meets them again, they count no more."""
-        keys = [key for key in dict.fromkeys(documents) if self.ledger.failures(*key) and not self.ledger.is_past(*key)]
+        keys = [key for key in dict.fromkeys(documents) if self.ledger.failures(*key)]
+        known = {key: dict(self.ledger.failures(*key)) for key in keys}
         for start in range(0, len(keys), _KEYS_PER_RECORD):
-            few = tuple(keys[start : start + _KEYS_PER_RECORD])
-            self._append(lambda n, few=few: Add(self.shard, self.epoch, _now(), dismissed=few))  # type: ignore[misc]
+            few = keys[start : start + _KEYS_PER_RECORD]
+
+            def build(_: int, few: Sequence[Key] = few) -> Add | None:
+                # Not what another writer has added meanwhile.
+                same = tuple(key for key in few if self.ledger.failures(*key) == known[key])
+                open_still = tuple(key for key in same if not self.ledger.is_past(*key))
+                return Add(self.shard, self.epoch, _now(), dismissed=open_still) if open_still else None
+
+            self._append(build)
 
     def adopt(self) -> int:
         """Commits staged files that no record names, whose workers' results never came; gives how many it added.

@@ -122,6 +122,48 @@ def test_dismissed_failures_count_no_more(output, capsys):
     assert sorted(output.rglob("part-*")) == before, "their rows stay"
 
 
+def test_dismiss_takes_a_document_whole_or_not_at_all(output, capsys):
+    storage = Storage()
+    rows = [failure_row(uri="/in/d.pdf", page_index=3, code="PDF_PAGE_BROKEN", stage="decode", retryable=False)]
+    with Committer.open(storage, OutputConfig(uri=str(output)), "r") as committer:
+        table = pa.Table.from_pylist([{**rows[0], "attempt": 4}], schema=FAILURES)
+        committer.add([stage(storage, str(output), committer.epoch, table, "failures")])
+        committer.add(
+            [
+                stage(
+                    storage,
+                    str(output),
+                    committer.epoch,
+                    pa.Table.from_pylist(
+                        [failure_row(uri="/in/d.pdf", page_index=4, code="DETECT_FAILED", attempt=4)], schema=FAILURES
+                    ),
+                    "failures",
+                )
+            ]
+        )
+        committer.close()
+    assert main(["dismiss", str(output), "--only", "DETECT_FAILED"]) == 2
+    assert "/in/d.pdf has failures with other codes" in capsys.readouterr().err
+    assert main(["dismiss", str(output), "--only", "DETECT_FAILED", "--only", "PDF_PAGE_BROKEN"]) == 0
+    assert main(["status", str(output)]) == 3, "that of c.pdf"
+
+
+def test_dismiss_ends_what_was_cut_off_even_where_nothing_fits_then(output, capsys):
+    with Committer.open(Storage(), OutputConfig(uri=str(output)), "r"):
+        pass
+    assert main(["status", str(output)]) == 5
+    assert main(["dismiss", str(output), "--uri", "/nowhere/*"]) == 2
+    assert main(["status", str(output)]) == 3
+
+
+def test_dismiss_writes_nothing_into_a_log_that_has_lost_its_end(output):
+    for record in sorted((output / "_ocrbatch/log").iterdir())[2:]:
+        record.unlink()
+    left = sorted((output / "_ocrbatch/log").iterdir())
+    assert main(["dismiss", str(output), "--uri", "*"]) == 4
+    assert sorted((output / "_ocrbatch/log").iterdir()) == left
+
+
 @pytest.mark.parametrize("verb", ["status", "verify", "retry", "show", "dismiss"])
 def test_an_output_is_not_named_with_credentials(verb, capsys):
     assert main([verb, "s3n://KEY:word@bucket/out", *["--uri=*"] * (verb == "dismiss")]) == 2

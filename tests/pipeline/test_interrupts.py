@@ -69,3 +69,20 @@ def test_a_signal_that_is_held_is_answered_at_once_on_the_screen(capfd):
         os.kill(os.getpid(), signal.SIGINT)
         assert capfd.readouterr().err.count("as soon as Ray has started") == 1
         os.dup2(kept, 2)
+
+
+def test_a_signal_that_is_held_is_kept_where_the_screen_is_gone():
+    read, write = os.pipe()
+    kept = os.dup(2)
+    os.dup2(write, 2)
+    os.close(write)
+    os.close(read)
+    past = []
+    try:
+        with pytest.raises(InterruptedRunError), interruptible(), held():
+            os.kill(os.getpid(), signal.SIGTERM)
+            past.append("the signal")
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+    assert past == ["the signal"]

@@ -392,3 +392,13 @@ def test_a_foreign_open_while_opening_counts_only_without_the_lease(tmp_path: Pa
         assert c.epoch == 1
         c.close()
     assert intruded
+
+
+def test_dismissing_leaves_what_another_writer_adds_meanwhile() -> None:
+    storage = MemoryStorage()
+    first = committer(storage, shard="a", run_id="r1")
+    other = committer(storage, shard="b", run_id="r2")
+    first.add([fail(first, [("u", None, 1), ("w", None, 1)])])
+    other.add([fail(other, [("u", None, 2)])])
+    first.dismiss([("u", "e"), ("w", "e"), ("nothing", "e")])
+    assert [(uri, state.attempt) for uri, _, _, state in read_ledger(storage, OUT).open_failures()] == [("u", 2)]  # type: ignore[arg-type]
