@@ -63,6 +63,7 @@ def test_what_was_dismissed_has_no_open_failure_until_a_run_asks_for_it_again(ou
     assert main(["status", str(output), "--json"]) == 3
     assert json.loads(capsys.readouterr().out)["open_failures"] == {"FILE_TOO_LARGE": 1}
     assert main(["verify", str(output)]) == 0
+    capsys.readouterr()
     words = ["--manifest", str(output.parent / "list.jsonl"), "--output", str(output), "--set", "engine.name=fake"]
     (output.parent / "list.jsonl").write_text(json.dumps({"uri": str(DOCUMENTS / "gone.png")}))
     assert main(["run", *words, "--json"]) == 3
