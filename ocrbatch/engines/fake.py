@@ -19,7 +19,7 @@ from ocrbatch.engines.base import Engine, EngineOptions, Outputs, Weights, check
 from ocrbatch.errors import UsageError
 from ocrbatch.records import Pixels
 
-FAULTS: Final = ("raise", "crash", "hang", "eat", "nan")
+FAULTS: Final = ("raise", "crash", "hang", "eat", "nan", "stillborn")
 OPTIONS: Final = {"seconds", "marker", "fault"}
 STEP: Final = 8  # a ctc model's columns a step
 HANG_SECONDS: Final = 86_400.0
@@ -36,7 +36,7 @@ class FakeEngine(Engine):
 
     options.extra: `seconds`, sleep for each row; `fault` (one of FAULTS), done when a row's first pixel, as B, G, R,
     equals `marker`: raise RuntimeError, kill the process by SIGSEGV, sleep for a day, take memory without end, or give
-    NaN (which becomes a RuntimeError, as in every engine).
+    NaN (which becomes a RuntimeError, as in every engine). `stillborn` kills the process as soon as there is an engine.
     """
 
     def __init__(self, weights: Weights, options: EngineOptions) -> None:
@@ -51,6 +51,8 @@ class FakeEngine(Engine):
         self._classes = max(2, len(weights.characters))
         self._seconds = float(extra.get("seconds", 0.0))
         self._fault: str | None = extra.get("fault")
+        if self._fault == "stillborn":
+            os.kill(os.getpid(), signal.SIGKILL)
         self._marker = np.array(extra.get("marker", (1, 2, 3)), np.uint8)
 
     def run(self, pixels: Pixels) -> Outputs:

@@ -14,6 +14,7 @@ from ocrbatch.records import Pixels
 from ocrbatch.schema import POLYGON
 from ocrbatch.stages.base import PageStage, bytes_at
 from ocrbatch.stages.identity import check_fingerprint
+from ocrbatch.stages.watch import set_up
 
 REGIONS: Final = pa.schema(
     [
@@ -39,9 +40,10 @@ class DetectStage(PageStage):
     code = "DETECT_FAILED"
 
     def __init__(self, config: JobConfig, fingerprint: str, threads: int) -> None:
-        check_fingerprint(config, fingerprint)
-        self._reader = Reader.load(config, threads, recognition=False)
-        super().__init__(config)  # last: what the model takes counts
+        with set_up():
+            check_fingerprint(config, fingerprint)
+            self._reader = Reader.load(config, threads, recognition=False)
+            super().__init__(config)  # last: what the model takes counts
 
     def work(self, table: pa.Table, rows: Sequence[int]) -> Sequence[dict[str, Any]]:
         """Regions and crops of these pages."""

@@ -14,6 +14,7 @@ from ocrbatch.stages.base import PageStage, guarded
 from ocrbatch.stages.detect import DetectStage, image_at
 from ocrbatch.stages.identity import check_fingerprint
 from ocrbatch.stages.recognize import LINES, RecognizeStage, lines_payload
+from ocrbatch.stages.watch import set_up
 
 
 class ReadStage(PageStage):
@@ -24,9 +25,10 @@ class ReadStage(PageStage):
     code = RecognizeStage.code
 
     def __init__(self, config: JobConfig, fingerprint: str, threads: int) -> None:
-        check_fingerprint(config, fingerprint)
-        self._reader = Reader.load(config, threads)
-        super().__init__(config)  # last: what the model takes counts
+        with set_up():
+            check_fingerprint(config, fingerprint)
+            self._reader = Reader.load(config, threads)
+            super().__init__(config)  # last: what the model takes counts
 
     def work(self, table: pa.Table, rows: Sequence[int]) -> Sequence[dict[str, Any] | DocumentError]:
         """Lines of these pages, read together; a page at fault has the code that the layout `split` gives it."""

@@ -15,6 +15,7 @@ from ocrbatch.schema import PAGES
 from ocrbatch.stages.base import PageStage, bytes_at
 from ocrbatch.stages.detect import REGIONS
 from ocrbatch.stages.identity import check_fingerprint
+from ocrbatch.stages.watch import set_up
 
 # What reading adds to a page's row, as it is written.
 LINES: Final = pa.schema(
@@ -48,9 +49,10 @@ class RecognizeStage(PageStage):
     code = "RECOGNIZE_FAILED"
 
     def __init__(self, config: JobConfig, fingerprint: str, threads: int) -> None:
-        check_fingerprint(config, fingerprint)
-        self._reader = Reader.load(config, threads, detection=False)
-        super().__init__(config)  # last: what the model takes counts
+        with set_up():
+            check_fingerprint(config, fingerprint)
+            self._reader = Reader.load(config, threads, detection=False)
+            super().__init__(config)  # last: what the model takes counts
 
     def work(self, table: pa.Table, rows: Sequence[int]) -> Sequence[dict[str, Any]]:
         """Lines of these pages; their crops go through the model together."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import faulthandler
 import os
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -11,9 +12,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from ocrbatch.errors import UsageError
+from ocrbatch.errors import StoppedEarlyError, UsageError
 
 LOOK_SECONDS: Final = 0.2
+STARTS: Final = 3
 
 
 @contextmanager
@@ -27,6 +29,40 @@ def watched(seconds: float) -> Iterator[None]:
         yield
     finally:
         faulthandler.cancel_dump_traceback_later()
+
+
+@contextmanager
+def set_up() -> Iterator[None]:
+    """For a worker's set-up: fails where the worker has died in it some times before, for Ray starts it for ever.
+
+    Raises StoppedEarlyError then, on the node where it died STARTS times.
+    """
+    marks = _marks()
+    if marks is None:
+        yield
+        return
+    died = marks.stat().st_size if marks.exists() else 0
+    if died >= STARTS:
+        marks.unlink()
+        raise StoppedEarlyError(
+            f"a worker was killed {died} times while it loaded its models, most likely for want of memory",
+            "Give the workers' machines or containers more memory, or start fewer workers (pipeline.readers, "
+            "pipeline.detectors, pipeline.recognizers), then run the same command again.",
+        )
+    with marks.open("ab") as file:
+        file.write(b"x")
+    try:
+        yield
+    finally:
+        marks.unlink(missing_ok=True)
+
+
+def _marks() -> Path | None:
+    """A file that this worker finds again on the same node after its process was killed; None outside of Ray."""
+    import ray
+
+    worker = ray.get_runtime_context().get_actor_id() if ray.is_initialized() else None
+    return Path(tempfile.gettempdir()) / f"ocrbatch-{worker}.starts" if worker else None
 
 
 def bounded(memory_mb: int | None) -> None:

@@ -110,3 +110,11 @@ def test_a_worker_that_cannot_be_set_up_ends_the_run_in_its_own_words(healthy, t
     with pytest.raises(UsageError, match="has no option 'tokens'") as caught:
         job(tmp_path, f"input.uris=[{healthy}]", "engine.name=fake", "engine.options={tokens: 1}")
     assert caught.value.remedy.startswith("It takes")
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("layout", ["fused", "split"])
+def test_workers_that_are_killed_while_they_load_end_the_run(healthy, tmp_path, layout):
+    overrides = (f"input.uris=[{healthy}]", "engine.name=fake", "engine.options={fault: stillborn}")
+    with pytest.raises(StoppedEarlyError, match="killed 3 times while it loaded its models"):
+        job(tmp_path / "out", *overrides, f"pipeline.layout={layout}")
