@@ -131,7 +131,7 @@ FAILURE_CODES: Final[dict[str, FailureCode]] = {
             "fetch",
             False,
             "The object was listed, or named by the manifest, but is not there.",
-            "Check the path. If it was deleted, take it off the manifest and `ocrbatch dismiss` the failure.",
+            "Check the path. If it was deleted, take it off the manifest, if any, and `ocrbatch dismiss` the failure.",
         ),
         FailureCode(
             "FETCH_DENIED",

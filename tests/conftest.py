@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import signal
 from collections.abc import Iterator
 
 import pytest
@@ -16,7 +17,9 @@ settings.load_profile("ocrbatch")
 
 
 def pytest_configure() -> None:
-    """Keep the machine's own cloud settings, and its proxies, out of the tests."""
+    """Keep the machine's own cloud settings, its proxies and its nohup out of the tests."""
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # which the programs under test would inherit
+        signal.signal(signal.SIGHUP, lambda *_: None)
     for name in [name for name in os.environ if name.startswith(("AWS_", "FSSPEC_"))]:
         del os.environ[name]
     os.environ |= {

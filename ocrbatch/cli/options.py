@@ -66,8 +66,10 @@ def output_arguments(parser: argparse.ArgumentParser) -> None:
 def failure_arguments(parser: argparse.ArgumentParser) -> None:
     """Which open failures of an output are meant, and whether to wait for it."""
     parser.add_argument("--only", action="append", default=[], metavar="CODE",
-                        help="failures with this code; may be repeated; all by default")  # fmt: skip
-    parser.add_argument("--uri", metavar="GLOB", help="failures of documents whose URI it matches")
+                        help="failures with this code; may be repeated")  # fmt: skip
+    parser.add_argument(
+        "--uri", metavar="GLOB", help="failures of documents whose whole URI it fits, such as '*/name.pdf'"
+    )
     parser.add_argument("--wait", action="store_true", help="wait for another run of the same output to end")
 
 

@@ -39,7 +39,8 @@ def _read(rule: PasswordRule) -> list[str]:
         if password is None:
             raise UsageError(
                 f"documents.passwords: the variable {rule.env} is not set",
-                "Set it where the decode workers run (for Ray, by the job's runtime environment).",
+                "Set it here and where the decode workers run (on a cluster, by the job's runtime environment), or "
+                "give --set documents.passwords=[] if it is not needed any more.",
             )
         return [password] if password else []
     path = Path(rule.file or "")

@@ -129,7 +129,7 @@ def _load(path: Path, passwords: Sequence[str]) -> Any:
         code = pdfium_c.FPDF_GetLastError()
         if code != pdfium_c.FPDF_ERR_PASSWORD:
             raise _failure(code)
-    tried = "no password that was given opens it" if passwords else "no password was given"
+    tried = "no password that was given opens it" if passwords else "no password was given for it"
     raise DocumentError("PDF_PASSWORD", f"The PDF is encrypted, and {tried}.")
 
 

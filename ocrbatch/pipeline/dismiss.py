@@ -67,4 +67,7 @@ def _require_some(found: Dismissed) -> None:
             f"{found.kept[0][0]} has failures with other codes, too", "Name those as well, or leave out --only."
         )
     if not found.documents:
-        raise UsageError("no open failure fits --only and --uri", "`ocrbatch status` tells which are open.")
+        raise UsageError(
+            "no open failure fits --only and --uri",
+            "`ocrbatch status` tells which are open; a GLOB fits whole URIs, such as '*/name.pdf'.",
+        )

@@ -132,7 +132,10 @@ def last_settings(storage: Storage, output: str) -> dict[str, Any]:
         if SETTINGS in left:
             tree = settings_of(storage, run)
             return {name: tree[name] for name in tree if name != LISTED}
-    raise UsageError(f"{output} has no settings of a run", "Check the path: a run has to have written there.")
+    raise UsageError(
+        f"{output} has no settings of a run",
+        "Check the path. A run has to have come as far as reading there: else run the same command again.",
+    )
 
 
 def settings_of(storage: Storage, run: str, name: str = SETTINGS) -> dict[str, Any]:

@@ -109,11 +109,13 @@ class RunReport:
 
     def _done(self) -> Iterator[tuple[str, str]]:
         if self.outcome == "nothing_fits":
-            none = "no failure that fits --only and --uri can be read again; `ocrbatch dismiss` ends it all the same"
+            count = _count(self.open_elsewhere, "open failure")
+            none = f"of {count} none that fits --only and --uri (GLOBs of whole URIs) can be read again"
             yield "Nothing done", none if self.open_elsewhere else "the output has no open failures"
             return
         if self.outcome == "nothing_left" and not self.documents_listed:
             yield "Found", "no document in the inputs; nothing was written"
+            yield "", "(if there should be some: is the folder mounted, do input.include and input.exclude fit?)"
             return
         if self.outcome == "nothing_left":
             yield "Nothing left", f"{self.documents_listed} documents listed, nothing to read; nothing was written"
@@ -121,7 +123,7 @@ class RunReport:
         ignored = f", {self.documents_ignored} of them ignored: no documents, by name" if self.documents_ignored else ""
         yield (
             "Documents",
-            f"{self.documents_listed} listed, {self.documents_complete} done before, "
+            f"{self.documents_listed} listed, {self.documents_complete} settled before, "
             f"{self.documents_read} taken up{ignored}",
         )
         blank = f", {self.blank_pages} blank" if self.blank_pages else ""
@@ -136,8 +138,11 @@ class RunReport:
         if self.open_failures:
             yield "Open", f"{_count(self.open_failures, 'failure')}, see {self.output}/failures and `ocrbatch status`"
         if self.open_elsewhere and self.outcome != "nothing_fits":
-            yield "Also open", f"{_count(self.open_elsewhere, 'failure')} of what this run was not asked for: see"
-            yield "", f"`ocrbatch status {self.output}`"
+            yield (
+                "Also open",
+                f"{_count(self.open_elsewhere, 'failure')} of what this run did not list, see `ocrbatch status`;",
+            )
+            yield "", f"of files that were deleted or excluded: `ocrbatch dismiss {self.output} --uri GLOB` ends them"
         if self.missing:
             yield "Missing", f"{_count(self.missing, 'document')} unfinished: run the same command again"
         if self.reason:

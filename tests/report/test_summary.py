@@ -125,7 +125,7 @@ def test_failures_of_what_was_not_asked_for_are_told_and_cost_no_exit_code():
     report = RunReport("r", "out")
     report.stand(0, 2)
     assert (report.exit_code, report.open_failures, report.open_elsewhere) == (0, 0, 2)
-    assert "2 failures of what this run was not asked for" in str(report)
+    assert "2 failures of what this run did not list" in str(report)
     report.stand(3, 1)  # others have ended some since they were counted
     assert (report.exit_code, report.open_failures, report.open_elsewhere) == (3, 1, 0)
     assert "Also open" not in str(report)
