@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from functools import cache
 from typing import Any, Final
@@ -219,8 +219,13 @@ def _names(kind: type) -> tuple[str, ...]:
 
 def _add(tree: Mapping[str, Any]) -> Add:
     parts = tuple(part_from_json(part) for part in tree["parts"])
-    ignored, dismissed = (tuple((uri, etag) for uri, etag in tree.get(name, ())) for name in ("ignored", "dismissed"))
+    ignored = _pairs(tree["ignored"])
+    dismissed = _pairs(tree.get("dismissed", ()))  # which came later than records that are still about
     return Add(**{**_known(Add, tree), "parts": parts, "ignored": ignored, "dismissed": dismissed})
+
+
+def _pairs(keys: Iterable[tuple[str, str]]) -> tuple[Key, ...]:
+    return tuple((uri, etag) for uri, etag in keys)
 
 
 _DECODERS: Final[dict[str, Callable[[Mapping[str, Any]], Record]]] = {
