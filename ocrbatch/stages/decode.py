@@ -26,8 +26,9 @@ from ocrbatch.sources.patterns import named_otherwise
 from ocrbatch.sources.scratch import Scratch
 from ocrbatch.sources.selection import Work, read_manifest
 from ocrbatch.stages.base import FAILURE, IGNORED, PAGE, ROW, binary_column, carried, failure_row, stop_row
-from ocrbatch.stages.batches import gathered
+from ocrbatch.stages.batches import gathered, packed
 from ocrbatch.stages.identity import check_decoders
+from ocrbatch.stages.spans import Stopwatch
 from ocrbatch.stages.watch import bounded
 from ocrbatch.storage import Storage
 
@@ -55,11 +56,15 @@ class DecodeStage:
         self._pages = parse_pages(config.documents.pages)
         self._scratch = Scratch()
         self._fetchers = ThreadPoolExecutor(FETCHES, thread_name_prefix="fetch")
+        self._stopwatch = Stopwatch("decode")
         bounded(config.pipeline.worker_memory_mb)
 
     def __call__(self, places: pa.Table) -> Iterator[pa.Table]:
         """Pages of the documents, in order."""
-        return gathered(self.rows(places), self._page_batch)
+        self._stopwatch.start()
+        for rows in gathered(self.rows(places), self._page_batch):
+            yield packed(rows, [self._stopwatch.stop((), len(rows))])
+            self._stopwatch.start()
 
     def rows(self, places: pa.Table) -> Iterator[pa.Table]:
         """A table for each page; where the set-up fails (a password's variable, say), a row that says so."""

@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 from ocrbatch.config import JobConfig
 from ocrbatch.errors import DocumentError, StorageError, UsageError
 from ocrbatch.stages.base import FAILURE, PAGE, ROW, STOP, PageStage, binary_column, bytes_at, guarded
+from ocrbatch.stages.batches import packed, spans_of, unpacked
+from ocrbatch.stages.spans import Span
 
 
 @given(st.lists(st.booleans(), max_size=40))
@@ -54,6 +56,7 @@ def test_binary_column_does_not_copy_one_image():
 
 
 class Doubles(PageStage):
+    name = "double"
     takes = ("number",)
     payload = pa.schema([("twice", pa.int64())])
     code = "RECOGNIZE_FAILED"
@@ -91,6 +94,13 @@ def test_a_wrong_setup_stops_the_run_by_rows():
     reason = out["failure"][0].as_py()
     assert (reason["message"], reason["remedy"]) == ("the weights can't be read", "Check the bucket.")
     assert int(reason["code"]) == StorageError.exit_code
+
+
+def test_a_batch_leaves_with_the_time_that_it_took():
+    before = Span("decode", "w", 1, 1, 1, 2, 3)
+    out = Doubles(JobConfig())(packed(rows(1, 2, 3), [before]))
+    assert unpacked(out)["twice"].to_pylist() == [2, 4, 6]
+    assert [(span.stage, span.pages) for span in spans_of(out)] == [("decode", 3), ("double", 3)]
 
 
 def test_failures_pass_by_untouched():

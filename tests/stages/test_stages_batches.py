@@ -24,7 +24,7 @@ def page(number: int, size: int, **more: int) -> pa.Table:
 @given(SIZES, st.integers(1, 6))
 def test_all_rows_come_out_in_order_in_batches_within_bounds(sizes: list[int], most: int) -> None:
     pages = [page(number, size) for number, size in enumerate(sizes)]
-    found = list(gathered(pages, most))
+    found = list(map(packed, gathered(pages, most)))
     assert all(len(batch) == 1 for batch in found), "one row is one block"
     whole = pa.concat_tables(found)
     assert unpacked(whole).to_pylist() == pa.concat_tables(pages).to_pylist()
@@ -35,14 +35,14 @@ def test_all_rows_come_out_in_order_in_batches_within_bounds(sizes: list[int], m
 
 def test_a_batch_is_bounded_by_its_bytes(monkeypatch) -> None:
     monkeypatch.setattr(batches, "BYTES", 100)
-    found = [len(unpacked(batch)) for batch in gathered([page(n, size) for n, size in enumerate((30, 30, 500, 9))], 8)]
+    found = [len(rows) for rows in gathered([page(n, size) for n, size in enumerate((30, 30, 500, 9))], 8)]
     assert found == [2, 1, 1]
 
 
 def test_a_row_that_lacks_a_column_has_nothing_there() -> None:
     """The one that ends a run knows nothing of a manifest's columns."""
-    (batch,) = gathered([page(0, 3, shelf=7), page(1, 3)], 8)
-    assert unpacked(batch)["shelf"].to_pylist() == [7, None]
+    (rows,) = gathered([page(0, 3, shelf=7), page(1, 3)], 8)
+    assert rows["shelf"].to_pylist() == [7, None]
 
 
 def test_pixels_are_not_copied_on_the_way_out() -> None:
