@@ -11,6 +11,7 @@ from collections import OrderedDict
 from collections.abc import Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
+from threading import Lock
 from typing import Any, Final
 
 import numpy as np
@@ -63,6 +64,7 @@ class OpenVinoEngine(Engine):
         self._pool = ThreadPoolExecutor(lanes, "openvino") if lanes > 1 else None
         self._properties = _properties(options, threads=-(-options.threads // lanes))
         self._compiled: OrderedDict[tuple[int, ...], Any] = OrderedDict()
+        self._lock = Lock()
         try:
             self._model = graph(self._core.read_model(weights.path), weights)
             if weights.head == "map":
@@ -80,7 +82,7 @@ class OpenVinoEngine(Engine):
         some 20 pages of exactly one size. A ctc model with dynamic shapes takes 2.5 ms a call longer, of 3.5 to 13.
         """
         calls = self._calls(pixels)
-        return self._joined([_infer(self._request(call.shape), call) for call in calls])
+        return self._joined([self._call(call) for call in calls])
 
     def run_many(self, batches: Iterable[Pixels]) -> Generator[Outputs]:
         """Executes batches, with more than one thread LANES calls of a ctc model at once; see `Engine.run_many`."""
@@ -104,21 +106,29 @@ class OpenVinoEngine(Engine):
 
     def _start(self, pixels: Pixels) -> Future[list[Any]]:
         assert self._pool is not None
-        return self._pool.submit(_infer, self._request(pixels.shape), pixels)
+        return self._pool.submit(self._call, pixels)
+
+    def _call(self, pixels: Pixels) -> list[Any]:
+        return _infer(self._request(pixels.shape), pixels)
 
     def _request(self, shape: tuple[int, ...]) -> Any:
-        """An infer request for pixels of this shape, compiled at its first use, the least used one dropped for it."""
+        """An infer request for pixels of this shape, compiled at its first use, the least used one dropped for it.
+
+        Calls of one shape never run beside each other, so none is compiled twice; those of others compile beside it.
+        """
         if self._head == "map":
             shape = (-1, -1, -1, 3)
-        if shape in self._compiled:
-            self._compiled.move_to_end(shape)
-            return self._compiled[shape]
-        while len(self._compiled) >= self._limit:
-            self._compiled.popitem(last=False)
-        model = self._model.clone()  # shares the constants
-        model.reshape(list(shape))
+        with self._lock:
+            if shape in self._compiled:
+                self._compiled.move_to_end(shape)
+                return self._compiled[shape]
+            model = self._model.clone()  # shares the constants
+            model.reshape(list(shape))
         request = self._core.compile_model(model, "CPU", self._properties).create_infer_request()
-        self._compiled[shape] = request
+        with self._lock:
+            self._compiled[shape] = request
+            if len(self._compiled) > self._limit:
+                self._compiled.popitem(last=False)
         return request
 
 
