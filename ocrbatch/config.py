@@ -33,7 +33,7 @@ from ocrbatch import safe_yaml
 from ocrbatch.errors import UsageError
 
 # Raised by hand whenever the same input would give another row; part of every fingerprint.
-RESULT_VERSION: Final = 2
+RESULT_VERSION: Final = 3
 BATCH_PIXELS: Final = 4096  # of the crops in one call of the recognizer, their widths together
 
 

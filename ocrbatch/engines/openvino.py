@@ -11,10 +11,11 @@ from collections import OrderedDict
 from collections.abc import Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from threading import Lock
+from threading import Lock, local
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ocrbatch.engines import cpu
 from ocrbatch.engines.base import Engine, EngineOptions, Outputs, Weights, checked_batch, checked_outputs
@@ -36,6 +37,8 @@ COMPILED_SHAPES: Final = 40
 # receipts are recognized in 152 ms a page, with both threads in one call in 167. The calls are of different shapes: a
 # second stream would add 40% to the memory of each.
 LANES: Final = 2
+# Steps of lines in one call of a head that stands apart.
+STEPS: Final = 32
 # Kernels that a model of dynamic shapes keeps for sizes it has seen. By the plugin's own bound of 5,000 the detector
 # grew by 701 MiB over 320 pages of as many sizes; by this one by 322, with the same bits. Pages of ever new sizes then
 # take a tenth longer: 80 ms against 73 (medians of three turns).
@@ -54,7 +57,7 @@ class OpenVinoEngine(Engine):
         try:
             import openvino as ov
 
-            from ocrbatch.engines.openvino_graph import graph
+            from ocrbatch.engines.openvino_graph import graph, head_graph
         except ImportError as error:
             raise MissingExtraError("openvino", "openvino", "The engine openvino") from error
         self._core = ov.Core()
@@ -65,10 +68,15 @@ class OpenVinoEngine(Engine):
         self._properties = _properties(options, threads=-(-options.threads // lanes))
         self._compiled: OrderedDict[tuple[int, ...], Any] = OrderedDict()
         self._lock = Lock()
+        self._classes: Any = None  # the head, where it stands apart
+        self._mine = local()
         try:
-            self._model = graph(self._core.read_model(weights.path), weights)
+            self._model, head = graph(self._core.read_model(weights.path), weights)
             if weights.head == "map":
                 self._request(())
+            elif head:
+                shared = self._properties | {"NUM_STREAMS": lanes, "INFERENCE_NUM_THREADS": options.threads}
+                self._classes = self._core.compile_model(head_graph(head, STEPS), "CPU", shared)
         except RuntimeError as error:
             raise ModelError(
                 f"OpenVINO can't load {weights.path}: {_first_line(error)}",
@@ -109,7 +117,19 @@ class OpenVinoEngine(Engine):
         return self._pool.submit(self._call, pixels)
 
     def _call(self, pixels: Pixels) -> list[Any]:
-        return _infer(self._request(pixels.shape), pixels)
+        found = _infer(self._request(pixels.shape), pixels)
+        return found if self._classes is None else self._best(found[0])
+
+    def _best(self, features: NDArray[np.float32]) -> list[Any]:
+        """What a head that stands apart makes of (B, T, C), STEPS at a time: classes and probabilities, (B, T)."""
+        if not hasattr(self._mine, "head"):  # a request for each lane, which share its weights
+            self._mine.head = self._classes.create_infer_request()
+        lines, steps, channels = features.shape
+        count = lines * steps
+        whole = np.zeros((-(-count // STEPS) * STEPS, channels), np.float32)
+        whole[:count] = features.reshape(count, channels)
+        found = [_infer(self._mine.head, whole[k : k + STEPS]) for k in range(0, len(whole), STEPS)]
+        return [np.concatenate(same)[:count].reshape(lines, steps) for same in zip(*found, strict=True)]
 
     def _request(self, shape: tuple[int, ...]) -> Any:
         """An infer request for pixels of this shape, compiled at its first use, the least used one dropped for it.

@@ -45,6 +45,14 @@ def test_narrow_rows_share_a_call_and_wide_ones_do_not() -> None:
     assert sorted(engine._compiled) == [(1, 48, 64, 3), (1, 48, 352, 3), (4, 48, 64, 3)]
 
 
+@pytest.mark.parametrize("name", ["PP-OCRv6_small_rec", "PP-OCRv6_tiny_rec", "PP-OCRv5_mobile_rec"])
+def test_the_heads_of_the_models_at_hand_stand_apart(name: str) -> None:
+    engine = OpenVinoEngine(resolve(name), EngineOptions())
+    assert engine._classes is not None
+    classes, probabilities = engine.run(rows(96, 5))
+    assert classes.shape == probabilities.shape == (5, 12)
+
+
 @pytest.mark.parametrize(("threads", "lanes", "each"), [(1, 1, 1), (2, 2, 1), (3, 2, 2), (8, 2, 4)])
 def test_lanes_share_the_threads(threads: int, lanes: int, each: int) -> None:
     engine = recognizer(threads)

@@ -258,7 +258,7 @@ def test_s3_in_and_out_give_the_rows_of_the_disk(samples, s3_env, tmp_path):
 
 
 def test_the_report_says_where_the_time_went(samples):
-    output, report = samples
+    _, report = samples
     assert list(report.stages) == ["decode", "read", "write"]
     assert report.stages["read"]["pages"] == report.pages
     assert report.stages["read"]["busy"] > 0
