@@ -35,6 +35,11 @@ FILE_ROWS: Final = 16_384
 # A row group is what one decode task takes: small enough to spread, large enough to keep Ray's cost a page low.
 GROUP_ROWS: Final = 16
 GROUP_BYTES: Final = 64 << 20
+# The driver has a block in Ray for each. So they grow with the list, to GROWN times as much, as long as they are no
+# more than a SHARE-th of what comes before them, and a SPREAD-th of what each worker has had of it.
+GROWN: Final = 16
+SHARE: Final = 256
+SPREAD: Final = 16
 # How a side's storage is reached, as far as it is no secret; `options` may hold some.
 REACH: Final = frozenset({"region", "role_arn", "profile", "anon", "retries", "timeout", "http_hosts"})
 
@@ -58,15 +63,17 @@ def write(
 ) -> Iterator[ManifestFile]:
     """Writes the work as Parquet files into a folder, in order, one at least; yields each as it is there.
 
-    workers: decode workers, among which a short list is spread evenly. group_rows: documents of a row group, at most.
+    workers: decode workers, among which a short list is spread evenly. group_rows: documents of a row group, at most,
+    until the list is long; 1: of any.
     """
     items = iter(work)
     first = list(islice(items, FILE_ROWS))
     for number, chunk in enumerate(chain([first], iter(lambda: list(islice(items, FILE_ROWS)), []))):
-        limit = max(1, min(group_rows, -(-len(chunk) // (4 * workers))))
+        limit = max(1, min(group_rows, -(-len(first) // (4 * workers))))
+        times = number * FILE_ROWS // max(SHARE, SPREAD * workers) // limit if group_rows > 1 else 1
         sink, groups = io.BytesIO(), 0
         with pq.ParquetWriter(sink, manifest_schema(extra), compression="zstd") as writer:
-            for group in _groups(chunk, limit):
+            for group in _groups(chunk, limit, min(GROWN, max(1, times))):
                 for batch in manifest_batches(group, extra, rows=len(group)):
                     writer.write_table(pa.Table.from_batches([batch]), row_group_size=len(group))
                     groups += 1
@@ -79,11 +86,11 @@ def _name(number: int) -> str:
     return f"manifest-{number:05d}.parquet"
 
 
-def _groups(chunk: Sequence[Work], limit: int) -> Iterator[list[Work]]:
+def _groups(chunk: Sequence[Work], limit: int, times: int) -> Iterator[list[Work]]:
     group: list[Work] = []
     size = 0
     for item in chunk:
-        if group and (len(group) >= limit or size + (item.document.size or 0) > GROUP_BYTES):
+        if group and (len(group) >= times * limit or size + (item.document.size or 0) > times * GROUP_BYTES):
             yield group
             group, size = [], 0
         group.append(item)
