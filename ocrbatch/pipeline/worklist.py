@@ -73,7 +73,7 @@ def write(
         limit = max(1, min(group_rows, -(-len(first) // (4 * workers))))
         share = max(SHARE, SPREAD * workers) if group_rows > 1 else inf
         sink, groups = io.BytesIO(), 0
-        with pq.ParquetWriter(sink, manifest_schema(extra), compression="zstd") as writer:
+        with pq.ParquetWriter(sink, manifest_schema(extra), compression="zstd", use_dictionary=False) as writer:
             for group in _groups(chunk, limit, number * FILE_ROWS, share):
                 for batch in manifest_batches(group, extra, rows=len(group)):
                     writer.write_table(pa.Table.from_batches([batch]), row_group_size=len(group))
