@@ -8,7 +8,7 @@ ROUNDS ?= 3
 SEEDS ?= 0-47
 
 .DEFAULT_GOAL := help
-.PHONY: help venv install lint format test test-fast chaos crash faults long fuzz interrupts opening bench choices hashes samples image clean
+.PHONY: help venv install lint format test test-fast chaos crash faults long fuzz interrupts opening scale bench choices hashes samples image clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,6 +53,10 @@ interrupts: ## Time a run's end after Ctrl-C and SIGTERM (3 minutes)
 
 opening: ## Time the opening of a log of 100,000 records
 	$(PY) tests/benchmarks/opening.py
+
+scale: ## Measure a page's cost beside its reading, over 20,000 pages of each kind, and the listing of 10,000,000 (10 minutes)
+	$(PY) tests/benchmarks/scale.py run
+	$(PY) tests/benchmarks/scale.py listing
 
 faults: ## Prove that storage that fails, fills up or expires loses nothing (3 minutes)
 	$(PY) -m pytest -m 'slow or not slow' tests/integration/test_faulty_storage.py

@@ -33,12 +33,12 @@ def build(
     alone: each page is a batch, and so a task, of its own: a worker that dies loses that page only.
     """
     config = identity.config
-    page_batch = 1 if alone else config.pipeline.page_batch
     # Blocks that are there, and not a Datasource: its tasks would each start a process, which takes seconds.
     places = [pa.table([[file.uri], [group]], schema=PLACE) for file in manifest for group in range(file.row_groups)]
     pages = ray.data.from_blocks(places).map_batches(
         DecodeStage,
-        fn_constructor_args=(config, identity.decoders, page_batch),
+        fn_constructor_args=(config, identity.decoders),
+        fn_constructor_kwargs={"alone": alone},
         **_pool(pools.decoders, imprint.run_id, alone),
     )
 

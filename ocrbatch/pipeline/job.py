@@ -185,9 +185,10 @@ class Job:
         self.home += 1
         self.where.add(written.spans)
         self.report.count(written.pages, written.lines, written.blank, written.failures)
-        for key, count in _documents(written):
+        for key, count, whole in _documents(written):
             if key not in self.met:
-                self.met.add(key)
+                if not whole:  # else it does not come again: a million documents of one page would be 110 MB
+                    self.met.add(key)
                 held = len(self.committer.ledger.pages_held(*key)[1])
                 self.progress.meet(1 if count is None else max(0, len(self.expected(count)) - held))
         for _ in written.ignored:
@@ -253,9 +254,10 @@ class Job:
         self.clock = now
 
 
-def _documents(written: Written) -> Iterator[tuple[tuple[str, str], int | None]]:
+def _documents(written: Written) -> Iterator[tuple[tuple[str, str], int | None, bool]]:
+    """(document, its page count if known, whether all its pages are there)."""
     for part in written.parts:
         for held in part.pages:
-            yield held.key, held.page_count
+            yield held.key, held.page_count, len(held.pages) == held.page_count
         for failed in part.failures:
-            yield failed.key, failed.page_count
+            yield failed.key, failed.page_count, False

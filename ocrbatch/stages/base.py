@@ -85,12 +85,6 @@ def stop_reason(error: OcrBatchError) -> dict[str, Any]:
     return {"code": str(error.exit_code), "stage": "", "message": message, "remedy": error.remedy, "retryable": True}
 
 
-def stop_row(error: OcrBatchError) -> pa.Table:
-    """The one row of ROW that ends the run."""
-    row = dict.fromkeys(ROW.names) | {"uri": "", "etag": "", "outcome": STOP, "failure": stop_reason(error)}
-    return pa.Table.from_pylist([row], schema=ROW)
-
-
 def guarded(
     items: Sequence[Item], work: Callable[[Sequence[Item]], Sequence[Result]], code: str
 ) -> list[Result | DocumentError]:
@@ -159,6 +153,7 @@ class PageStage:
     def __init__(self, config: JobConfig) -> None:
         self.page_seconds = config.engine.timeout
         self._stopwatch = Stopwatch(self.name)
+        self.page_batch = config.pipeline.page_batch
         bounded(config.pipeline.worker_memory_mb)
 
     def work(self, table: pa.Table, rows: Sequence[int]) -> Sequence[dict[str, Any] | DocumentError]:
@@ -184,9 +179,12 @@ class PageStage:
             raise RuntimeError(f"{type(self).__name__} was given rows without {sorted(missing)}")
         outcomes, failures = table["outcome"].to_pylist(), table["failure"].to_pylist()
         rows = [i for i, outcome in enumerate(outcomes) if outcome == PAGE]
+        results: list[dict[str, Any] | DocumentError] = []
         try:
-            with watched(self.page_seconds * max(1, len(rows))):
-                results = guarded(rows, lambda some: self.work(table, some), self.code)
+            for start in range(0, len(rows), self.page_batch):  # a batch that has grown is worked on in parts
+                some = rows[start : start + self.page_batch]
+                with watched(self.page_seconds * len(some)):
+                    results += guarded(some, lambda few: self.work(table, few), self.code)
         except OcrBatchError as error:
             for row in rows:
                 outcomes[row], failures[row] = STOP, stop_reason(error)

@@ -12,25 +12,9 @@ import socket
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Final, Self
-
-import pyarrow as pa
+from typing import Any, Self
 
 from ocrbatch.recognition.recognizer import Fill
-
-SPAN: Final = pa.struct(
-    [
-        ("stage", pa.string()),
-        ("worker", pa.string()),
-        ("since", pa.float64()),
-        ("ready", pa.float64()),
-        ("start", pa.float64()),
-        ("end", pa.float64()),
-        ("pages", pa.int32()),
-        ("useful", pa.int64()),
-        ("total", pa.int64()),
-    ]
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +51,7 @@ class Span:
         return self.start - self.since - self.starved
 
     def to_json(self) -> dict[str, Any]:
-        """As plain values, for SPAN and JSON."""
+        """As plain values."""
         return asdict(self)
 
     @classmethod

@@ -1,13 +1,16 @@
 """The guard and the row contract that every stage keeps."""
 
+from contextlib import nullcontext
+
 import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ocrbatch.config import JobConfig
+from ocrbatch.config import JobConfig, load
 from ocrbatch.errors import DocumentError, StorageError, UsageError
+from ocrbatch.stages import base
 from ocrbatch.stages.base import FAILURE, PAGE, ROW, STOP, PageStage, binary_column, bytes_at, guarded
 from ocrbatch.stages.batches import packed, spans_of, unpacked
 from ocrbatch.stages.spans import Span
@@ -81,6 +84,21 @@ def test_a_page_that_fails_takes_no_neighbour_with_it():
     assert out["failure"][1].as_py()["code"] == "RECOGNIZE_FAILED"
     assert "thirteen" in out["failure"][1].as_py()["message"]
     assert out["failure"][1].as_py()["remedy"]
+
+
+def test_a_batch_that_has_grown_is_worked_on_in_parts_each_with_its_own_clock(monkeypatch):
+    calls, seconds = [], []
+
+    class Counts(Doubles):
+        def work(self, table, rows):
+            calls.append(len(rows))
+            return super().work(table, rows)
+
+    monkeypatch.setattr(base, "watched", lambda bound: seconds.append(bound) or nullcontext())
+    config = load("", ["pipeline.page_batch=4", "engine.timeout=10"])
+    out = Counts(config).rows(rows(*range(10), failed=(3,)))
+    assert out["twice"].to_pylist() == [0, 2, 4, None, 8, 10, 12, 14, 16, 18]
+    assert (calls, seconds) == ([4, 4, 1], [40, 40, 10])
 
 
 class Unprepared(Doubles):
