@@ -38,7 +38,7 @@ def read(tmp_path: Path):
         stage = decode.DecodeStage(load("", [f"output.uri={tmp_path}"]), versions())
         for batch in stage(pa.table([[file.uri], [0]], schema=decode.PLACE)):
             for row in unpacked(batch).to_pylist():
-                assert (row["uri"], row["etag"]) == document.key
+                assert (row["uri"], row["etag"]) == (document.uri, document.etag)
                 if row["outcome"] == FAILURE:
                     assert row["failure"]["code"] == "FETCH_CHANGED"
                 yield row["outcome"], row["page_index"], row["page_count"]
