@@ -61,7 +61,7 @@ def _normalised(inside: Any, weights: Weights, name: str) -> list[Any]:
 def _reduced(inside: Any, weights: Weights, name: str) -> list[Any]:
     """From the file's own output, of this name, to OUTPUTS.
 
-    TopK, whose ties go to the first class by its definition; of ArgMax on GPUs, which cuDNN does, no such word is known.
+    TopK, since its ties go to the first class by its definition; on GPUs ArgMax is cuDNN's, which promises nothing.
     """
     if weights.head == "map":
         return [helper.make_node("Identity", [name], list(OUTPUTS["map"]))]

@@ -65,7 +65,13 @@ def test_each_page_goes_alone_at_its_own_size():
 
 
 def test_together_pages_of_one_size_share_calls_and_read_as_alone():
-    images = [page(64, 96, (10, 10, 60, 20)), page(128, 64), page(65, 97, (20, 30, 40, 12)), page(127, 66), page(64, 96)]
+    images = [
+        page(64, 96, (10, 10, 60, 20)),
+        page(128, 64),
+        page(65, 97, (20, 30, 40, 12)),
+        page(127, 66),
+        page(64, 96),
+    ]
     alone = Detector(InkEngine(), DetectionConfig()).detect(images)
     engine = InkEngine()
     detector = Detector(engine, DetectionConfig(batch_pixels=2 * 64 * 96 + 1), together=True)
