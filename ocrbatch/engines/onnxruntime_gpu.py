@@ -2,8 +2,8 @@
 pinned and bound once, and two calls are in flight.
 
 Invariant: how a row is computed follows from its shape alone: each call of a shape has the same number of rows, zeros
-where there are fewer, and for CUDA a session of its own. cuDNN picks its kernels by the whole shape; a convolution keeps
-the plan of the last one only, and plans anew whenever the shape changes.
+where there are fewer, because cuDNN picks its kernels by the whole shape. A shape has a session of its own, because a
+session's convolutions keep the plan of their last shape only: calls of changing shapes plan each of them anew.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ LANES: Final = 2
 SESSIONS: Final = 32
 # What is loaded first, to see that the model and the GPU are good.
 FIRST: Final = {"map": (64, 64), "ctc": (LINE_HEIGHT, 320)}
-# TensorRT builds an engine for minutes, so its maps, whose sizes are without number, share one, and go one by one: an
-# engine's memory is laid out for the largest batch of the largest page. Sides of pages, in pixels, as PaddleX bounds them.
+# TensorRT builds an engine for minutes, so its maps, whose sizes are without number, share one, and go one by one: its
+# memory is laid out for the largest batch of the largest page. Sides of pages, in pixels, as PaddleX bounds them.
 MAP_SIDES: Final = {"min": 32, "opt": 1024, "max": 4000}
 
 
@@ -70,11 +70,12 @@ class OnnxRuntimeGpuEngine(Engine):
         for lane in range(LANES):
             self._free.put(lane)
         self._pool = ThreadPoolExecutor(LANES, "onnxruntime")
+        refusals: tuple[type[Exception], ...] = (ValueError, OSError, *self._errors)
         try:
             self._model = graph(weights)
             self._any_size = self._session(None) if self._is_tensorrt and weights.head == "map" else None
             self._ready(self._call_shape(*FIRST[weights.head]))
-        except (ValueError, OSError, *self._errors) as error:
+        except refusals as error:
             raise ModelError(
                 f"ONNX Runtime can't load {weights.path}: {error}", "Check that it is an ONNX model."
             ) from error

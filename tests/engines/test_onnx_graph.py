@@ -1,4 +1,4 @@
-"""The graph for GPUs is the file's: bit for bit as long as the runtime optimises nothing, and nearly so when it does."""
+"""The graph for GPUs is the file's: bit for bit where the runtime optimises nothing, and nearly so where it does."""
 
 from pathlib import Path
 
@@ -53,12 +53,15 @@ def noise(*shape):
 def test_it_computes_what_the_file_does(model, shape):
     weights, pixels = resolve(model), noise(*shape)
     rewritten = graph(weights)
-    for found, expected in zip(session(rewritten).run(None, {PIXELS: pixels}), by_file(weights, pixels, False)):
+    plain = session(rewritten).run(None, {PIXELS: pixels})
+    for found, expected in zip(plain, by_file(weights, pixels, optimised=False), strict=True):
         assert found.dtype == expected.dtype
         assert np.array_equal(found, expected)
     fixed = session(rewritten, optimised=True, shape=shape)
     assert fixed.get_inputs()[0].shape == list(shape)
-    for found, expected in zip(fixed.run(None, {PIXELS: pixels}), by_file(weights, pixels, True)):
+    for found, expected in zip(
+        fixed.run(None, {PIXELS: pixels}), by_file(weights, pixels, optimised=True), strict=True
+    ):
         assert np.allclose(found, expected, atol=1e-5)
 
 

@@ -76,7 +76,7 @@ def test_a_call_that_fails_is_an_error_that_names_it(monkeypatch):
             return lambda *_: 100 if name == "cuDeviceGet" else 0
 
     monkeypatch.setattr(module.ctypes, "CDLL", lambda _: Library())
-    with pytest.raises(OSError, match="cuDeviceGet .* failed with 100"):
+    with pytest.raises(OSError, match=r"cuDeviceGet .* failed with 100"):
         Driver()
 
 
