@@ -82,9 +82,8 @@ def settings_for(ort: Any, options: EngineOptions) -> Any:
     settings.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
     settings.log_severity_level = 3
     settings.use_deterministic_compute = True
-    settings.add_session_config_entry(
-        "session.intra_op.allow_spinning", "0"
-    )  # idle workers shall leave the cores alone
+    # idle workers shall leave the cores alone
+    settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return settings
 
 
