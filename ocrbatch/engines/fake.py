@@ -1,6 +1,7 @@
 """An engine without a model: its results are simple functions of the pixels, and it fails when it is told to.
 
-For tests of scheduling, batching and failure; a page's content shows in its result, so a mix-up of pages does too.
+For tests of scheduling, batching and failure; a page's content shows in its result, so a mix-up of pages does too. Its
+device may be a GPU that nobody has, which Ray was only told of.
 Invariant: a row's result follows from its own pixels alone.
 """
 

@@ -7,6 +7,7 @@ once for each of them and looked up after that.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
 
 import cv2
 import numpy as np
@@ -17,6 +18,7 @@ from ocrbatch.models.weights import Head, Weights
 from ocrbatch.records import Pixels
 
 Floats = NDArray[np.float32]
+STEPS: Final[dict[str, np.ufunc]] = {"Mul": np.multiply, "Add": np.add, "Sub": np.subtract, "Div": np.divide}
 Calls = list[tuple[Pixels, int]]
 """A batch cut into the model's calls: pixels, and the rows that the call has, those beyond the pixels' own zeros."""
 
@@ -39,23 +41,25 @@ def reduced(head: Head, found: Iterable[Floats]) -> Outputs:
     return np.concatenate(classes), np.concatenate(probabilities)
 
 
-def tables(weights: Weights) -> tuple[Floats, ...]:
-    """For each channel, the float32 (256,) that each byte becomes.
+def arithmetic(weights: Weights) -> list[tuple[str, Floats]]:
+    """The steps from a byte to what enters the network: names of ONNX operations, and float32 (3,), one each channel.
 
     A map model's NormalizeImage folds scale, mean and std into one product and one sum; a ctc model's OCRReisizeNormImg
     divides, subtracts and divides (PaddleX 3.7, text_detection/processors.py and text_recognition/processors.py).
     """
-    found = []
-    for mean, std in zip(weights.mean, weights.std, strict=True):
-        table = np.arange(256, dtype=np.float32)
-        if weights.head == "map":
-            table *= np.float32(weights.scale / std)
-            table += np.float32(-mean / std)
-        else:
-            table /= np.float32(1 / weights.scale)
-            table -= np.float32(mean)
-            table /= np.float32(std)
-        found.append(table)
+    mean, std = np.array(weights.mean), np.array(weights.std)
+    if weights.head == "map":
+        steps = [("Mul", weights.scale / std), ("Add", -mean / std)]
+    else:
+        steps = [("Div", np.full(3, 1 / weights.scale)), ("Sub", mean), ("Div", std)]
+    return [(name, operand.astype(np.float32)) for name, operand in steps]
+
+
+def tables(weights: Weights) -> tuple[Floats, ...]:
+    """For each channel, the float32 (256,) that each byte becomes."""
+    found = np.tile(np.arange(256, dtype=np.float32), (3, 1))
+    for name, operand in arithmetic(weights):
+        found = STEPS[name](found, operand[:, None])
     return tuple(found)
 
 

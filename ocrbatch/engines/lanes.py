@@ -1,4 +1,4 @@
-"""The calls of several batches on a few lanes at once; calls of one shape never run beside each other.
+"""The calls of several batches on a few lanes at once.
 
 Invariant: results come batch by batch in the order of the batches, and each call's in its place.
 """
@@ -30,22 +30,27 @@ class _Batch(Generic[T]):
 
 
 def side_by_side(
-    batches: Iterable[Sequence[Pixels]], start: Callable[[Pixels], Future[T]], lanes: int
+    batches: Iterable[Sequence[Pixels]],
+    start: Callable[[Pixels], Future[T]],
+    lanes: int,
+    *,
+    alike: bool = False,
+    ahead: int = AHEAD,
 ) -> Generator[list[T]]:
     """Starts the calls of the batches, so many at once, and yields each batch's results.
 
-    Batches are taken as they are needed, a few ahead. A call's exception is raised here, once no other call runs; so
-    too when the generator is closed early.
+    alike: whether calls of one shape may run beside each other. Batches are taken as they are needed, at most `ahead`
+    of them. A call's exception is raised here, once no other call runs; so too when the generator is closed early.
     """
     source = map(_Batch[T], batches)
     held: deque[_Batch[T]] = deque()
     running: dict[Future[T], tuple[_Batch[T], int, Shape]] = {}
     try:
         while True:
-            held.extend(islice(source, AHEAD - len(held)))
+            held.extend(islice(source, ahead - len(held)))
             if not held:
                 return
-            while len(running) < lanes and (batch := _startable(held, {shape for _, _, shape in running.values()})):
+            while len(running) < lanes and (batch := _startable(held, () if alike else running.values())):
                 place, pixels = batch.left.popleft()
                 running[start(pixels)] = batch, place, pixels.shape
             if len(held[0].found) == held[0].size:
@@ -58,6 +63,7 @@ def side_by_side(
         wait(running)
 
 
-def _startable(held: Iterable[_Batch[T]], busy: set[Shape]) -> _Batch[T] | None:
-    """The first batch whose next call is of a shape that no running call has."""
+def _startable(held: Iterable[_Batch[T]], apart: Iterable[tuple[_Batch[T], int, Shape]]) -> _Batch[T] | None:
+    """The first batch whose next call is of a shape that none of these has."""
+    busy = {shape for _, _, shape in apart}
     return next((batch for batch in held if batch.left and batch.left[0][1].shape not in busy), None)

@@ -1,4 +1,4 @@
-"""ONNX Runtime: on the CPU the exact arithmetic of PaddleX in fp32; on GPUs by CUDA or TensorRT.
+"""ONNX Runtime on the CPU: the exact arithmetic of PaddleX in fp32 (on GPUs: `onnxruntime_gpu`).
 
 Invariant: how a row is computed follows from its shape alone. Its matrix kernels differ between one row and
 several (probabilities by up to 5e-6, measured), but not between 2 and 20, nor by threads or neighbours: so rows of one
@@ -11,8 +11,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from ocrbatch.engines.base import Engine, EngineOptions, Outputs, Weights, checked_batch, checked_outputs, rows_of
-from ocrbatch.engines.host import Calls, Floats, filled, normalise, one_by_one, reduced, tables
+from ocrbatch.engines.base import Engine, EngineOptions, Outputs, Weights, checked_batch, checked_outputs
+from ocrbatch.engines.host import Calls, Floats, normalise, one_by_one, reduced, tables
 from ocrbatch.errors import MissingExtraError, ModelError, UsageError
 from ocrbatch.records import Pixels
 
@@ -25,50 +25,32 @@ PROVIDERS: Final = {
     "cuda": "CUDAExecutionProvider",
     "tensorrt": "TensorrtExecutionProvider",
 }
-OPTIONS: Final = {"provider", "gpu_mem_limit", "trt_engine_cache_path"}
 
 
 class OnnxRuntimeEngine(Engine):
-    """One model in ONNX Runtime; see `Engine`.
-
-    options.extra, all for GPUs: `provider` (cuda or tensorrt; fp16 is TensorRT's), `gpu_mem_limit` in bytes,
-    `trt_engine_cache_path`, a folder that saves TensorRT's minutes of building.
-    """
+    """One model in ONNX Runtime; see `Engine`. Takes no options."""
 
     def __init__(self, weights: Weights, options: EngineOptions) -> None:
         try:
             import onnxruntime as ort
         except ImportError as error:
             raise MissingExtraError("onnxruntime", "onnxruntime", "The engine onnxruntime") from error
-        self._errors = _errors(ort)
+        if options.extra:
+            raise UsageError(
+                f"the engine onnxruntime has no option {min(options.extra)!r} on the CPU", "Empty engine.options."
+            )
+        self._errors = errors_of(ort)
         self._head = weights.head
         self._tables = tables(weights)
-        self._on_gpu = options.device == "gpu"
-        self._batch_pixels = options.batch_pixels
-        settings = ort.SessionOptions()
-        settings.intra_op_num_threads = options.threads
-        settings.inter_op_num_threads = 1
-        settings.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
-        settings.log_severity_level = 3
-        settings.use_deterministic_compute = True
+        settings = settings_for(ort, options)
         # A plan for each shape: over 80 page sizes a detector grew by 245 MiB with them, by 117 without, as fast.
         settings.enable_mem_pattern = weights.head == "ctc"
-        settings.add_session_config_entry(
-            "session.intra_op.allow_spinning", "0"
-        )  # idle workers shall leave the cores alone
-        providers = _providers(ort, options)
         try:
-            self._session = ort.InferenceSession(weights.path, settings, providers=providers)
+            self._session = ort.InferenceSession(weights.path, settings, providers=[PROVIDERS["cpu"]])
         except self._errors as error:
             raise ModelError(
                 f"ONNX Runtime can't load {weights.path}: {error}", "Check that it is an ONNX model."
             ) from error
-        wanted, got = providers[0][0], self._session.get_providers()[0]
-        if wanted != got:  # it falls back in silence
-            raise UsageError(
-                f"ONNX Runtime could not start its {wanted} and fell back to {got}",
-                "Install the CUDA and cuDNN that this build of onnxruntime-gpu wants, or set engine.device=cpu.",
-            )
         self._input = self._session.get_inputs()[0].name
 
     def run(self, pixels: Pixels) -> Outputs:
@@ -78,8 +60,6 @@ class OnnxRuntimeEngine(Engine):
 
     def _calls(self, pixels: Pixels) -> Calls:
         count, _, width, _ = pixels.shape
-        if self._head == "ctc" and self._on_gpu:
-            return filled(pixels, rows_of(width, self._batch_pixels))
         if self._head == "ctc" and width <= CPU_ROWS_WIDTH:
             return [(part, max(2, len(part))) for part in np.array_split(pixels, -(-count // CPU_ROWS))]
         return one_by_one(pixels)
@@ -94,38 +74,20 @@ class OnnxRuntimeEngine(Engine):
         return result
 
 
-def _providers(ort: Any, options: EngineOptions) -> list[tuple[str, dict[str, Any]]]:
-    extra = options.extra
-    if unknown := set(extra) - OPTIONS:
-        raise UsageError(
-            f"the engine onnxruntime has no option {min(unknown)!r}",
-            f"engine.options takes {', '.join(sorted(OPTIONS))}.",
-        )
-    cpu: tuple[str, dict[str, Any]] = (PROVIDERS["cpu"], {})
-    if options.device != "gpu":
-        return [cpu]
-    # HEURISTIC, not the default EXHAUSTIVE: that one times the kernels and takes the fastest, another one each time.
-    cuda = {"cudnn_conv_algo_search": "HEURISTIC", "use_tf32": "0"}
-    if "gpu_mem_limit" in extra:
-        cuda["gpu_mem_limit"] = str(extra["gpu_mem_limit"])
-    found = [(PROVIDERS["cuda"], cuda), cpu]
-    if extra.get("provider") == "tensorrt" or options.precision == "fp16":
-        tensorrt = {"trt_fp16_enable": str(options.precision == "fp16")}
-        if "trt_engine_cache_path" in extra:
-            tensorrt |= {
-                "trt_engine_cache_enable": "True",
-                "trt_engine_cache_path": str(extra["trt_engine_cache_path"]),
-            }
-        found.insert(0, (PROVIDERS["tensorrt"], tensorrt))
-    if found[0][0] not in ort.get_available_providers():
-        raise UsageError(
-            f"this build of ONNX Runtime has no {found[0][0]}",
-            "Install onnxruntime-gpu in place of onnxruntime (both bring the same module), or set engine.device=cpu.",
-        )
-    return found
+def settings_for(ort: Any, options: EngineOptions) -> Any:
+    """Settings of a session that every device wants."""
+    settings = ort.SessionOptions()
+    settings.intra_op_num_threads = options.threads
+    settings.inter_op_num_threads = 1
+    settings.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+    settings.log_severity_level = 3
+    settings.use_deterministic_compute = True
+    # idle workers shall leave the cores alone
+    settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return settings
 
 
-def _errors(ort: Any) -> tuple[type[Exception], ...]:
+def errors_of(ort: Any) -> tuple[type[Exception], ...]:
     """Its exceptions: they have no base of their own."""
     state = ort.capi.onnxruntime_pybind11_state
     names = (

@@ -22,13 +22,13 @@ from ocrbatch.models.weights import FORMATS, Format
 class Runtime:
     """What a runtime can do, as known without importing it.
 
-    module: what is imported; engine: class in this package's file of the runtime's name; distributions: the packages
+    module: what is imported; engines: by device, the module in this package and its class; distributions: the packages
     that bring it, of which those in gpu_distributions can use a GPU; formats: of weights; precisions: by device;
     neutral: options that can't change a result.
     """
 
     module: str
-    engine: str
+    engines: dict[str, str]
     extra: str
     formats: tuple[Format, ...]
     precisions: dict[str, tuple[str, ...]]
@@ -40,7 +40,7 @@ class Runtime:
 RUNTIMES: Final[dict[str, Runtime]] = {
     "openvino": Runtime(
         module="openvino",
-        engine="OpenVinoEngine",
+        engines={"cpu": "openvino:OpenVinoEngine"},
         extra="openvino",
         formats=("onnx",),
         precisions={"cpu": ("fp32", "bf16")},
@@ -49,17 +49,17 @@ RUNTIMES: Final[dict[str, Runtime]] = {
     ),
     "onnxruntime": Runtime(
         module="onnxruntime",
-        engine="OnnxRuntimeEngine",
+        engines={"cpu": "onnxruntime:OnnxRuntimeEngine", "gpu": "onnxruntime_gpu:OnnxRuntimeGpuEngine"},
         extra="onnxruntime",
         formats=("onnx",),
         precisions={"cpu": ("fp32",), "gpu": ("fp32", "fp16")},
         distributions=("onnxruntime-gpu", "onnxruntime"),
         gpu_distributions=("onnxruntime-gpu",),
-        neutral=frozenset({"gpu_mem_limit", "trt_engine_cache_path"}),
+        neutral=frozenset({"sessions", "gpu_mem_limit", "trt_engine_cache_path"}),
     ),
     "paddle": Runtime(
         module="paddle",
-        engine="PaddleEngine",
+        engines={"cpu": "paddle:PaddleEngine", "gpu": "paddle_gpu:PaddleGpuEngine"},
         extra="paddle",
         formats=("paddle",),
         precisions={"cpu": ("fp32",), "gpu": ("fp32", "fp16")},
@@ -69,10 +69,10 @@ RUNTIMES: Final[dict[str, Runtime]] = {
     ),
     "fake": Runtime(
         module="numpy",
-        engine="FakeEngine",
+        engines={"cpu": "fake:FakeEngine", "gpu": "fake:FakeEngine"},
         extra="",
         formats=FORMATS,
-        precisions={"cpu": ("fp32", "bf16", "fp16")},
+        precisions={"cpu": ("fp32", "bf16", "fp16"), "gpu": ("fp32",)},
         distributions=("numpy",),
         neutral=frozenset({"seconds", "marker", "fault"}),  # a page is read as ever, or not at all
     ),
@@ -122,8 +122,8 @@ def load(choice: Choice, weights: Weights) -> Engine:
             f"the engine {choice.name} doesn't read {weights.format} models, and {weights.name} is one",
             f"Set engine.name to {' or '.join(others)}, or choose another model.",
         )
-    module = import_module(f"ocrbatch.engines.{choice.name}")
-    return cast(Engine, getattr(module, runtime.engine)(weights, choice.options))
+    module, _, engine = runtime.engines[choice.options.device].partition(":")
+    return cast(Engine, getattr(import_module(f"ocrbatch.engines.{module}"), engine)(weights, choice.options))
 
 
 def identity(choice: Choice) -> dict[str, str]:
@@ -155,6 +155,8 @@ def _runtime(config: EngineConfig) -> tuple[str, str, str]:
     """Name, device (cpu or gpu) and the reason."""
     if config.device not in {"auto", "cpu", "gpu"}:
         raise UsageError(f"engine.device is {config.device!r}", "Choose auto, cpu or gpu.")
+    if config.name == "fake":  # on a GPU, too, that is only declared to Ray, so that scheduling can be tested
+        return "fake", "gpu" if config.device == "gpu" else "cpu", "engine.name says so"
     if config.device == "gpu" and not gpu.visible():
         raise UsageError(
             "engine.device is gpu, but no NVIDIA GPU is visible here",

@@ -66,7 +66,8 @@ def _pool(pool: Pool, run_id: str, alone: bool) -> dict[str, Any]:
         "compute": ActorPoolStrategy(size=pool.workers, max_tasks_in_flight_per_actor=in_flight),
         "num_cpus": pool.cpus,
         "num_gpus": pool.gpus or None,
-        "batch_size": None,  # a block at a time
+        # A block at a time; Ray Data wants a number where there are GPUs, and a block is one row (`stages.batches`).
+        "batch_size": 1 if pool.gpus else None,
         "batch_format": "pyarrow",
         "zero_copy_batch": True,
         "ray_remote_args_fn": partial(worker_options, run_id),

@@ -77,15 +77,17 @@ class Reader:
         threads: CPU threads that this worker was given, OpenCV included; None for as many as the process may run on.
         Raises ModelError and MissingExtraError.
         """
-        choice = choose(config.engine, threads, config.recognition.batch_pixels)
         if threads is not None:  # OpenCV otherwise starts a thread a core in every worker
             cv2.setNumThreads(threads)
         detector = recognizer = None
         if detection and "detection" in PARTS[config.task]:
             found = weights(config, "detection")
-            detector = Detector(load(choice, found), config.detection, found.max_candidates)
+            choice = choose(config.engine, threads, config.detection.batch_pixels)
+            together = choice.options.device == "gpu"
+            detector = Detector(load(choice, found), config.detection, found.max_candidates, together=together)
         if recognition and "recognition" in PARTS[config.task]:
             found = weights(config, "recognition")
+            choice = choose(config.engine, threads, config.recognition.batch_pixels)
             recognizer = Recognizer(load(choice, found), found.characters, config.recognition)
         return cls(config, detector, recognizer)
 
@@ -155,7 +157,7 @@ def resolved(config: JobConfig) -> dict[str, Any]:
     """All that can change a result and isn't in the config, for `ocrbatch.config.fingerprint`; loads no model.
 
     The engine's build and precision, the weights and what their own config says, and the versions of what decodes and
-    shapes pixels; on a GPU the lines in one call, too, by whose number it picks its kernels.
+    shapes pixels; on a GPU the lines and pages in one call, too, by whose number it picks its kernels.
     """
     choice = choose(config.engine)
     found: dict[str, Any] = {
@@ -165,6 +167,6 @@ def resolved(config: JobConfig) -> dict[str, Any]:
         "cv2": cv2.__version__,
         "pyclipper": metadata.version("pyclipper"),
     }
-    if choice.options.device == "gpu" and "recognition" in PARTS[config.task]:
-        found["batch_pixels"] = config.recognition.batch_pixels
+    if choice.options.device == "gpu":
+        found["batch_pixels"] = {part: getattr(config, part).batch_pixels for part in PARTS[config.task]}
     return found

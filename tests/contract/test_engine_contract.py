@@ -1,5 +1,9 @@
-"""What every engine promises, run on each that is installed: shapes, types, equal bits for any batch, refusals."""
+"""What every engine promises, run on each that is installed: shapes, types, equal bits for any batch, refusals.
 
+Those for GPUs are run twice: on a GPU where there is one (`make gpu`), and anywhere on the CPU, by the same code.
+"""
+
+import importlib
 import importlib.util
 from pathlib import Path
 
@@ -7,16 +11,22 @@ import numpy as np
 import pytest
 
 from ocrbatch.config import EngineConfig
-from ocrbatch.engines import cpu, fake
-from ocrbatch.engines.base import Engine, Weights
-from ocrbatch.engines.registry import Choice, choose, load
+from ocrbatch.engines import cpu, fake, registry
+from ocrbatch.engines.base import Engine, EngineOptions, Weights
 from ocrbatch.errors import ModelError
 from ocrbatch.models import carriers
 from ocrbatch.models.registry import default_cache, entry, resolve
 from ocrbatch.records import Pixels
 
 HEADS = ("map", "ctc")
-ENGINES = ("fake fp32", "openvino fp32", "openvino bf16", "onnxruntime fp32", "paddle fp32")
+ENGINES = (
+    *("fake fp32", "openvino fp32", "openvino bf16", "onnxruntime fp32", "paddle fp32"),
+    *("onnxruntime_gpu fp32 cpu", "paddle_gpu fp32 cpu"),  # the engines for GPUs on the device cpu
+    *(pytest.param(f"{name}_gpu fp32 gpu", marks=pytest.mark.gpu) for name in ("onnxruntime", "paddle")),
+)
+NEEDS = {"fake": "numpy", "onnxruntime_gpu": "onnx", "paddle_gpu": "paddle"}
+# Of the engines for GPUs: some rows of most shapes below, one of the widest.
+BATCH_PIXELS = {"map": 4 * 64 * 96, "ctc": 350}
 MODELS = {
     "onnx": {"map": "PP-OCRv6_tiny_det", "ctc": "PP-OCRv6_tiny_rec"},
     "paddle": {"map": "PP-OCRv4_mobile_det", "ctc": "PP-OCRv4_mobile_rec"},
@@ -26,25 +36,28 @@ pytestmark = pytest.mark.models
 
 def weights_for(engine: str, head: str) -> Weights:
     """The weights for this engine, or a skip with the reason that they, or it, are not here."""
-    name, precision = engine.split()
-    module = {"fake": "numpy"}.get(name, name)
-    if importlib.util.find_spec(module) is None:
-        pytest.skip(f"{name} is not installed")
+    name, precision, *_ = engine.split()
+    if importlib.util.find_spec(NEEDS.get(name, name)) is None:
+        pytest.skip(f"{NEEDS.get(name, name)} is not installed")
     if precision == "bf16" and not cpu.computes_bf16(cpu.level()):
         pytest.skip("this CPU has no bf16 instructions")
     if name == "fake":
         return fake.weights(head)
-    model = MODELS["paddle" if name == "paddle" else "onnx"][head]
+    model = MODELS["paddle" if name.startswith("paddle") else "onnx"][head]
     if carriers.located(entry(model), default_cache()) is None:
         pytest.skip(f"{model} is not here: ocrbatch models pull {model}")
     return resolve(model)
 
 
-def choice_for(engine: str, threads: int = 1) -> Choice:
-    name, precision = engine.split()
-    return choose(
-        EngineConfig.model_validate({"name": name, "precision": precision, "device": "cpu", "threads": threads})
-    )
+def load(engine: str, weights: Weights, threads: int = 1) -> Engine:
+    """Loads the weights in this engine, as a job does; an engine for GPUs on the device that it is to be tried on."""
+    name, precision, *where = engine.split()
+    if where:
+        options = EngineOptions(where[0], precision, threads, batch_pixels=BATCH_PIXELS[weights.head])
+        module, _, of = registry.RUNTIMES[name.removesuffix("_gpu")].engines["gpu"].partition(":")
+        return getattr(importlib.import_module(f"ocrbatch.engines.{module}"), of)(weights, options)
+    config = {"name": name, "precision": precision, "device": "cpu", "threads": threads}
+    return registry.load(registry.choose(EngineConfig.model_validate(config)), weights)
 
 
 LOADED: dict[tuple[str, str, int], Engine] = {}
@@ -54,7 +67,7 @@ def loaded(engine: str, head: str, threads: int = 1) -> Engine:
     key = (engine, head, threads)
     if key not in LOADED:
         weights = weights_for(engine, head)  # first: it skips what is not installed
-        LOADED[key] = load(choice_for(engine, threads), weights)
+        LOADED[key] = load(engine, weights, threads)
     return LOADED[key]
 
 
@@ -120,7 +133,7 @@ def test_the_bits_do_not_depend_on_the_batch(engine: str, head: str, width: int)
 def test_the_bits_do_not_depend_on_threads_loading_or_history(engine: str, head: str) -> None:
     rows = batch(head, 5, 128)
     expected = loaded(engine, head).run(rows)
-    fresh = load(choice_for(engine, 2), weights_for(engine, head))
+    fresh = load(engine, weights_for(engine, head), 2)
     for width in (256, 64):
         fresh.run(batch(head, 2, width))
     assert same(fresh.run(rows), expected)
@@ -195,7 +208,7 @@ def test_other_arrays_are_refused(engine: str, head: str, wrong: Pixels) -> None
         loaded(engine, head).run(wrong)
 
 
-@pytest.mark.parametrize("engine", [e for e in ENGINES if not e.startswith("fake")])
+@pytest.mark.parametrize("engine", ENGINES[1:])
 def test_a_broken_file_is_a_model_error(engine: str, tmp_path: Path) -> None:
     good = weights_for(engine, "map")
     if good.format == "onnx":
@@ -209,7 +222,7 @@ def test_a_broken_file_is_a_model_error(engine: str, tmp_path: Path) -> None:
             (tmp_path / file.name).write_bytes(body[: len(body) // 2])
     fields = {name: getattr(good, name) for name in Weights.__slots__}
     with pytest.raises(ModelError, match="load") as caught:
-        load(choice_for(engine), Weights(**(fields | {"path": str(path)})))
+        load(engine, Weights(**(fields | {"path": str(path)})))
     assert caught.value.remedy
 
 

@@ -1,13 +1,14 @@
-"""The detector around an engine that sees ink: what goes in and out, and that pages go alone."""
+"""The detector around an engine that sees ink: what goes in and out, and which pages go together."""
 
 import numpy as np
 import pytest
 
 from ocrbatch.config import DetectionConfig
 from ocrbatch.detection.detector import Detector
+from ocrbatch.engines.base import Engine
 
 
-class InkEngine:
+class InkEngine(Engine):
     """Calls every dark pixel text. Remembers the shapes it was given."""
 
     def __init__(self):
@@ -63,6 +64,26 @@ def test_each_page_goes_alone_at_its_own_size():
     assert [len(regions) for regions in found] == [1, 0, 0, 1]
 
 
+def test_together_pages_of_one_size_share_calls_and_read_as_alone():
+    images = [
+        page(64, 96, (10, 10, 60, 20)),
+        page(128, 64),
+        page(65, 97, (20, 30, 40, 12)),
+        page(127, 66),
+        page(64, 96),
+    ]
+    alone = Detector(InkEngine(), DetectionConfig()).detect(images)
+    engine = InkEngine()
+    detector = Detector(engine, DetectionConfig(batch_pixels=2 * 64 * 96 + 1), together=True)
+    found = detector.detect(images)
+    assert engine.shapes == [(2, 64, 96, 3), (1, 64, 96, 3), (1, 128, 64, 3), (1, 128, 64, 3)]
+    assert [len(regions) for regions in found] == [1, 0, 1, 0, 0]
+    for mine, expected in zip(found, alone, strict=True):
+        assert boxes(mine) == boxes(expected)
+        assert [region.score for region in mine] == [region.score for region in expected]
+    assert detector.detect([]) == []
+
+
 def test_no_more_contours_than_the_models_config_says_are_looked_at():
     image = page(320, 640, (50, 30, 200, 20), (50, 105, 120, 20), (400, 100, 120, 20))
     (regions,) = Detector(InkEngine(), DetectionConfig(), max_candidates=2).detect([image])
@@ -83,8 +104,11 @@ def test_a_tiny_page_has_its_regions_within_itself():
     assert all(0 <= left < r <= 30 and 0 <= t < b <= 14 for left, t, r, b in boxes(regions))
 
 
-class SpeckEngine:
+class SpeckEngine(Engine):
     """Sees one speck of 8 x 8 pixels in every map."""
+
+    def __init__(self):
+        pass
 
     def run(self, pixels):
         found = np.zeros(pixels.shape[:3], np.float32)

@@ -167,8 +167,20 @@ def test_weights_of_another_format_are_refused_with_the_engine_that_reads_them()
     assert "paddle" in caught.value.remedy
 
 
-def test_the_fake_engine_loads_without_files() -> None:
-    assert load(choose(EngineConfig(name="fake")), fake.weights("map"))
+@pytest.mark.parametrize("device", ["auto", "cpu", "gpu"])
+def test_the_fake_engine_loads_without_files_and_without_the_gpu_that_it_is_said_to_have(device: str) -> None:
+    choice = choose(EngineConfig(name="fake", device=device))
+    assert load(choice, fake.weights("map"))
+    assert choice.options.device == identity(choice)["device"] == ("gpu" if device == "gpu" else "cpu")
+
+
+def test_each_device_has_its_engine(here: dict[str, set[str]]) -> None:
+    for name, runtime in registry.RUNTIMES.items():
+        assert runtime.engines.keys() == runtime.precisions.keys(), name
+    here["gpu"] = {"paddle"}
+    choice = choose(EngineConfig(name="paddle"))
+    assert choice.options.device == "gpu"
+    assert registry.RUNTIMES[choice.name].engines[choice.options.device] == "paddle_gpu:PaddleGpuEngine"
 
 
 def test_a_gpu_is_named_by_the_driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -75,6 +75,38 @@ def test_calls_of_two_shapes_run_at_once(machine: Machine) -> None:
     assert sorted(place for batch in results for place in batch) == [0, 1]
 
 
+def test_calls_of_one_shape_run_at_once_where_they_may(machine: Machine) -> None:
+    both = threading.Barrier(2)
+    batches = [[call(1), call(2)]]
+    (found,) = side_by_side(batches, lambda _: machine.pool.submit(both.wait, timeout=30), LANES, alike=True)
+    assert sorted(found) == [0, 1]
+
+
+def test_no_more_batches_are_taken_than_are_asked_for(machine: Machine) -> None:
+    taken = []
+
+    def batches() -> Iterator[list[Pixels]]:
+        for name in range(20):
+            taken.append(name)
+            yield [call(name, 0, 1 + name)]
+
+    for name, found in enumerate(side_by_side(batches(), machine.start, LANES, ahead=3)):
+        assert found == [name]
+        assert len(taken) <= name + 3
+
+
+def test_the_next_call_starts_before_a_result_goes_out(machine: Machine) -> None:
+    started = []
+
+    def start(pixels: Pixels) -> Future[int]:
+        started.append(int(pixels[0, 0, 0, 0]))
+        return machine.start(pixels)
+
+    batches = [[call(name, 0, 1 + name)] for name in range(9)]
+    for name, _ in enumerate(side_by_side(batches, start, 1, ahead=2)):
+        assert started == list(range(min(name + 2, 9)))
+
+
 def test_batches_are_taken_as_they_are_needed(machine: Machine) -> None:
     taken = []
 
