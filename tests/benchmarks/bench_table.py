@@ -20,7 +20,7 @@ COLUMNS = (
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """A contestant's row. failure: why it has no figures, else empty. remark: weights and versions."""
+    """How a contestant did. failure: why it has no figures, else empty. remark: its weights and versions."""
 
     name: str
     median: Figures
@@ -36,21 +36,23 @@ def medians(laps: Sequence[Figures]) -> Figures:
 
 def ratios(laps: Sequence[Figures], ours: Sequence[Figures]) -> Figures:
     """Each figure over ours of the same round, the median over the rounds: a machine that slows down slows both."""
-    return medians([{key: _over(a.get(key), b.get(key)) for key, *_ in COLUMNS} for a, b in zip(laps, ours)])
+    pairs = zip(laps, ours, strict=False)
+    return medians([{key: _over(lap.get(key), base.get(key)) for key, *_ in COLUMNS} for lap, base in pairs])
 
 
 def table(standings: Sequence[Standing]) -> str:
-    """The rows, aligned, each figure with its ratio; a contestant that did not run says why."""
-    head = ["", *(heading for _, heading, *_ in COLUMNS), ""]
-    rows = [[s.name, *([] if s.failure else _cells(s)), s.failure or s.remark] for s in standings]
-    wide = [row for row in [head, *rows] if len(row) == len(head)]
-    widths = [max(len(row[column]) for row in wide) for column in range(len(head))]
-    widths[0] = max(len(row[0]) for row in rows)
-    lines = []
-    for name, *cells, last in [head, *rows]:
-        aligned = [f"{cell:>{width}}" for cell, width in zip(cells, widths[1:], strict=False)]
-        lines.append("  ".join([f"{name:<{widths[0]}}", *aligned, last]).rstrip())
-    return "\n".join(lines)
+    """A row for each, every figure with its ratio, or why there is none; below it the remarks."""
+    names = max(len(standing.name) for standing in standings)
+    rows = [("", [heading for _, heading, *_ in COLUMNS])]
+    rows += [(standing.name, _cells(standing)) for standing in standings if not standing.failure]
+    widths = [max(map(len, column)) for column in zip(*(cells for _, cells in rows), strict=True)]
+    lines = [
+        f"{name:<{names}}  " + "  ".join(f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True))
+        for name, cells in rows
+    ]
+    lines += [f"{standing.name:<{names}}  {standing.failure}" for standing in standings if standing.failure]
+    lines += ["", *(f"{standing.name:<{names}}  {standing.remark}" for standing in standings if standing.remark)]
+    return "\n".join(line.rstrip() for line in lines)
 
 
 def _cells(standing: Standing) -> list[str]:

@@ -1,4 +1,4 @@
-"""What the peers need, below one folder and nowhere else: an environment for each, and the weights as they want them."""
+"""What the peers need, below one folder and nowhere else: environments, and the weights as they want them."""
 
 from __future__ import annotations
 

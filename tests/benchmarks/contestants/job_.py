@@ -33,7 +33,7 @@ leave(
     {
         "seconds": found["seconds"]["read"],
         "texts": [texts[page.name] for page in pages],
-        "whole_seconds": whole,
+        "remark": f"{whole:.0f} s from the command to its end",
         "versions": {"layout": found["layout"]},
     },
     "ocrbatch",
