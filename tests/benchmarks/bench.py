@@ -22,7 +22,7 @@ from typing import Any
 
 from bench_pages import BenchPage, bench_pages
 from bench_table import Figures, Standing, medians, ratios, table
-from environments import environment, model_folders
+from environments import environment, model_folders, surroundings
 from processes import watched
 
 from ocrbatch.errors import OcrBatchError
@@ -73,16 +73,14 @@ class Lane:
         self.failure = ""
         self.laps: list[Figures] = []
         self.reports: list[dict[str, Any]] = []
-        self._python, self._weights, self._environ = Path(sys.executable), Path(), dict(os.environ)
+        self._python, self._weights, self._surroundings = Path(sys.executable), Path(), dict(os.environ)
 
     def prepare(self) -> None:
         contestant = self.contestant
         if contestant.environment is None:
             return
-        self._environ.pop("PYTHONPATH", None)  # which is for the environment that this runs in
-        self._environ["HOME"] = str(BUILD / "home")  # where Paddle and PaddleX leave files
         try:
-            Path(self._environ["HOME"]).mkdir(parents=True, exist_ok=True)
+            self._surroundings = surroundings(BUILD / "home")
             self._python = environment(BUILD / contestant.environment, contestant.requirements)
             self._weights = model_folders(contestant.weights, BUILD / "models")
         except (OSError, OcrBatchError, subprocess.CalledProcessError) as error:
@@ -96,7 +94,7 @@ class Lane:
             given, left = Path(folder, "entry.json"), Path(folder, "report.json")
             given.write_text(json.dumps(entry), encoding="utf8")
             program = HERE / "contestants" / self.contestant.program
-            done, tree = watched([self._python, program, given, left], self._environ)
+            done, tree = watched([self._python, program, given, left], self._surroundings)
             if done.returncode:
                 self.failure = f"failed: {last_line(done.stderr)}"
                 print(done.stderr, file=sys.stderr)
@@ -150,8 +148,8 @@ def stages(lanes: Sequence[Lane]) -> dict[str, float]:
 
 def plot(figures: Path, target: Path) -> None:
     try:
-        python = environment(BUILD / "plot", ("matplotlib",))
-        subprocess.run([python, HERE / "bench_plot.py", figures, target], check=True, capture_output=True, text=True)
+        command = [environment(BUILD / "plot", ("matplotlib",)), HERE / "bench_plot.py", figures, target]
+        subprocess.run(command, check=True, capture_output=True, text=True, env=surroundings(BUILD / "home"))
     except (OSError, subprocess.CalledProcessError) as error:
         print(f"no plot: {reason(error)}", file=sys.stderr)
 

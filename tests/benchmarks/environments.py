@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -33,6 +34,13 @@ def environment(folder: Path, requirements: Sequence[str]) -> Path:
     subprocess.run([*install, *requirements], check=True, capture_output=True, text=True)
     ready.write_text(wanted, encoding="utf8")
     return python
+
+
+def surroundings(home: Path) -> dict[str, str]:
+    """The variables of a peer's process: what it leaves in a home folder goes to this one."""
+    home.mkdir(parents=True, exist_ok=True)
+    kept = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}  # which is for this environment
+    return kept | {"HOME": str(home)}
 
 
 def model_folders(family: str, folder: Path) -> Path:
