@@ -183,6 +183,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         decoded = 3 * sum(page.pixels for page in pages) / 2**20
         known = sum(page.truth is not None for page in pages)
         print(f"{len(pages)} pages ({decoded:,.0f} MiB decoded, truth of {known}), {os.cpu_count()} CPUs")
+        print(f"medians of {arguments.rounds} rounds, with the median ratio to {OURS} of the same round", flush=True)
         for number in range(1, arguments.rounds + 1):
             for lane in lanes:
                 if not lane.failure:

@@ -36,10 +36,10 @@ class Tree:
         for process in processes:
             try:
                 memory, times = process.memory_full_info(), process.cpu_times()
+                self.cpu[process.pid, process.create_time()] = times.user + times.system
             except psutil.Error:
                 continue  # it ended meanwhile
             total += getattr(memory, "pss", memory.rss)
-            self.cpu[process.pid, process.create_time()] = times.user + times.system
         self.peak_bytes = max(self.peak_bytes, total)
 
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
+import psutil
 import pytest
-from bench import last_line, word_f1
+from bench import Contestant, Lane, last_line, word_f1
 from bench_pages import BenchPage, bench_pages, written
 from bench_table import COLUMNS, Figures, Standing, medians, ratios, table
+from processes import Tree, watched
 
 DOCUMENTS = Path(__file__).parents[1] / "resources/documents"
 
@@ -68,6 +72,34 @@ def test_only_pages_of_known_truth_count_in_word_f1() -> None:
     unknown = BenchPage(Path("1.png"), "b", 1, None)
     assert word_f1([known, unknown], [["ONE two", "three"], ["anything"]]) == pytest.approx(6 / 7)
     assert word_f1([unknown], [["anything"]]) is None
+
+
+def test_a_contestant_that_fails_says_why_and_the_others_go_on() -> None:
+    lane = Lane(Contestant("broken", "no_such_program.py", "auto"))
+    lane.prepare()
+    lane.lap([BenchPage(Path("0.png"), "a", 1, None)])
+    assert "no_such_program.py" in lane.failure
+    assert lane.standing([]) == Standing("broken", {}, {}, lane.failure)
+
+
+def test_a_look_sees_what_a_program_and_its_children_use() -> None:
+    hoard = "hoard = bytearray(200 << 20); print('ready', flush=True); input()"
+    nested = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {hoard!r}])"
+    tree = Tree()
+    with subprocess.Popen([sys.executable, "-c", nested], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        tree.look(psutil.Process(process.pid))
+        process.communicate(b"\n")
+    assert tree.peak_bytes > 200 << 20
+    assert len(tree.cpu) == 2
+    assert tree.cpu_seconds > 0
+
+
+def test_a_watched_program_runs_to_its_end_and_is_heard() -> None:
+    done, tree = watched([sys.executable, "-c", "import sys; print('said'); sys.exit('no')"])
+    assert (done.returncode, done.stdout, done.stderr) == (1, "said\n", "no\n")
+    assert tree.peak_bytes > 0
 
 
 def test_what_a_program_said_last_is_the_reason() -> None:
