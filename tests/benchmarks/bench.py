@@ -173,8 +173,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"the machine is busy (load {load:.1f}): figures will be off", file=sys.stderr)
     truth = json.loads(arguments.truth.read_text(encoding="utf8")) if arguments.truth else {}
     lanes = [Lane(each) for each in CONTESTANTS if not arguments.only or each.name in arguments.only]
-    for lane in lanes:
-        lane.prepare()
     with tempfile.TemporaryDirectory() as folder:
         pages = bench_pages(arguments.documents, Path(folder), arguments.pages, truth)
         if not pages:
@@ -182,8 +180,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 2
         decoded = 3 * sum(page.pixels for page in pages) / 2**20
         known = sum(page.truth is not None for page in pages)
+        for lane in lanes:
+            lane.prepare()
         print(f"{len(pages)} pages ({decoded:,.0f} MiB decoded, truth of {known}), {os.cpu_count()} CPUs")
-        print(f"medians of {arguments.rounds} rounds, with the median ratio to {OURS} of the same round", flush=True)
+        print(
+            f"medians over the rounds ({arguments.rounds}), with the median ratio to {OURS} in the same round",
+            flush=True,
+        )
         for number in range(1, arguments.rounds + 1):
             for lane in lanes:
                 if not lane.failure:
@@ -208,6 +211,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf8")
         if arguments.plot:
+            arguments.plot.parent.mkdir(parents=True, exist_ok=True)
             plot(target, arguments.plot)
     return 0
 
