@@ -2,7 +2,6 @@
 
 PY ?= python
 BIN = $(shell $(PY) -c 'import pathlib, sys; print(pathlib.Path(sys.executable).parent)')
-IMAGES ?= tests/resources/documents
 DOCUMENTS ?= tests/resources/documents
 ROUNDS ?= 3
 SEEDS ?= 0-47
@@ -61,8 +60,8 @@ scale: ## Measure a page's cost beside its reading, over 20,000 pages of each ki
 faults: ## Prove that storage that fails, fills up or expires loses nothing (3 minutes)
 	$(PY) -m pytest -m 'slow or not slow' tests/integration/test_faulty_storage.py
 
-bench: ## Race PaddleOCR 3.7 over a folder of images (IMAGES=..., ROUNDS=3); makes PaddleOCR's environment in build/race
-	$(PY) tests/benchmarks/race.py --env build/race/env --rounds $(ROUNDS) --json build/race/race.json $(IMAGES)
+bench: ## Time PaddleOCR, RapidOCR and ocrbatch on the same pages (DOCUMENTS=..., TRUTH=..., PAGES=..., ROUNDS=3); all in build/bench
+	$(PY) tests/benchmarks/bench.py $(DOCUMENTS) $(if $(TRUTH),--truth $(TRUTH)) $(if $(PAGES),--pages $(PAGES)) --rounds $(ROUNDS) --json build/bench/bench.json --plot build/bench/bench.png
 
 choices: ## Measure what each choice of the CPU engines gains (DOCUMENTS=..., some minutes)
 	$(PY) tests/benchmarks/choices.py $(DOCUMENTS)
