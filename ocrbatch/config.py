@@ -34,6 +34,7 @@ from ocrbatch.errors import UsageError
 
 # Raised by hand whenever the same input would give another row; part of every fingerprint.
 RESULT_VERSION: Final = 3
+MEMORY_MB: Final = 1024  # of the shapes of one model that an engine has compiled
 BATCH_PIXELS: Final = 4096  # of the crops in one call of the recognizer, their widths together
 PAGE_PIXELS: Final = 2 << 20  # of the pages in one call of the detector on a GPU, their areas together
 
@@ -189,6 +190,9 @@ class EngineConfig(Section):
     """auto: bf16 on CPUs that compute in it (OpenVINO), else fp32."""
     threads: int = Field(default=0, ge=0)
     """CPU threads of one engine; 0 takes what the worker was given."""
+    memory_mb: int = Field(default=MEMORY_MB, ge=1)
+    """OpenVINO: memory in MiB, by an estimate that is above what it takes, for the widths of lines that a worker has
+    compiled its model for; beyond it the least used is dropped, and compiled again when it is needed."""
     isa_cap: str | None = None
     """Highest instruction set to use, so that a mixed cluster computes the same bits: avx512, avx512_vnni, avx512_bf16
     or amx. OpenVINO alone keeps it, and can't be held to avx2 on a CPU with AVX-512."""

@@ -11,6 +11,7 @@ from collections import OrderedDict
 from collections.abc import Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
+from pathlib import Path
 from threading import Lock, local
 from typing import Any, Final
 
@@ -30,9 +31,6 @@ _CAPS: Final[set[str]] = set()  # what this process has settled on, empty before
 # 3.5 ms alone and 2.7 among four, of 320 px 6.9 and 6.2, of 640 px 13.3 either way, and of 1,280 px 27 and 29.
 ROWS: Final = 4
 ROWS_WIDTH: Final = 320
-# A shape of PP-OCRv6_small_rec costs 0.15 s and 31-40 MB, in bf16 as in fp32. More than the recognizer's 24 widths with
-# the second model of the 9 narrow ones: an LRU that is smaller than a cycle through it misses every time.
-COMPILED_SHAPES: Final = 40
 # Calls of a ctc model at once, each with its share of the threads: small layers leave threads waiting. On two cores
 # receipts are recognized in 152 ms a page, with both threads in one call in 167. The calls are of different shapes: a
 # second stream would add 40% to the memory of each.
@@ -48,8 +46,7 @@ KERNELS: Final = 200
 class OpenVinoEngine(Engine):
     """One model in OpenVINO's CPU plugin; see `Engine`.
 
-    options.extra: `compiled_shapes`, bound of the compiled models that are kept; names in capitals go to the plugin as
-    they are, for example CACHE_DIR, a folder for compiled models (half the time to compile, 20 MB more memory each).
+    options.extra: names in capitals go to the plugin as they are.
     """
 
     def __init__(self, weights: Weights, options: EngineOptions) -> None:
@@ -62,7 +59,7 @@ class OpenVinoEngine(Engine):
             raise MissingExtraError("openvino", "openvino", "The engine openvino") from error
         self._core = ov.Core()
         self._head = weights.head
-        self._limit = int(options.extra.get("compiled_shapes", COMPILED_SHAPES))
+        self._limit = shapes_within(options.memory_mb << 20, Path(weights.path).stat().st_size)
         lanes = min(LANES, options.threads) if weights.head == "ctc" else 1
         self._pool = ThreadPoolExecutor(lanes, "openvino") if lanes > 1 else None
         self._properties = _properties(options, threads=-(-options.threads // lanes))
@@ -152,6 +149,15 @@ class OpenVinoEngine(Engine):
         return request
 
 
+def shapes_within(memory: int, file: int) -> int:
+    """How many shapes of a model whose file has so many bytes may be compiled within so much memory; two at least.
+
+    Of PP-OCRv6_small_rec, 20 MiB, a shape takes 17 MiB in bf16, without its head, and 0.15 s to compile. An LRU that is
+    smaller than a cycle through it misses every time: its 24 widths, 9 of them in a second model for ROWS, take 33.
+    """
+    return max(2, memory // max(1, file))
+
+
 def _infer(request: Any, pixels: Pixels) -> list[Any]:
     request.infer([pixels], share_inputs=True)
     return [np.array(tensor.data) for tensor in request.output_tensors]  # copies: the next call overwrites them
@@ -169,10 +175,10 @@ def _properties(options: EngineOptions, threads: int) -> dict[str, Any]:
     for key, value in options.extra.items():
         if key.isupper():
             found[key] = value
-        elif key != "compiled_shapes":
+        else:
             raise UsageError(
                 f"the engine openvino has no option {key!r}",
-                "engine.options takes compiled_shapes, or the plugin's own names.",
+                "engine.options takes the plugin's own names, in capitals.",
             )
     return found
 
