@@ -73,6 +73,10 @@ class Engine(Protocol):
         """
         yield from map(self.run, batches)
 
+    def rows_computed(self, shape: tuple[int, ...]) -> int:
+        """Rows that the model computes for a batch of this shape, those included that its calls are filled up with."""
+        return shape[0]
+
 
 def rows_of(size: int, batch_pixels: int) -> int:
     """Rows of this size that go through a model together at most; on GPUs always so many.
