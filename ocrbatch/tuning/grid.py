@@ -85,7 +85,9 @@ def needs(point: Point, dead: Point) -> bool:
 
 def _named(config: JobConfig) -> dict[str, Any]:
     tree = config.model_dump(exclude_unset=True)
-    return {f"{name}.{key}": v for name, section in tree.items() if isinstance(section, dict) for key, v in section.items()}
+    return {
+        f"{name}.{key}": v for name, section in tree.items() if isinstance(section, dict) for key, v in section.items()
+    }
 
 
 def _key(dimension: Dimension) -> str:

@@ -193,4 +193,3 @@ class _Search:
 
     def _is_hopeless(self, point: Point) -> bool:
         return point in self._dead or any(self._needs(point, dead) for dead in self._dead)
-

@@ -1,0 +1,188 @@
+"""Tuning, from a config and a sample to a profile: grid, search, and what a person is told of them."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from itertools import islice
+from pathlib import Path
+from typing import Any, Final
+
+from ocrbatch import __version__
+from ocrbatch.config import JobConfig, OutputConfig
+from ocrbatch.documents import passwords
+from ocrbatch.engines import cpu, gpu
+from ocrbatch.engines.registry import RUNTIMES, choose
+from ocrbatch.errors import UsageError
+from ocrbatch.pipeline.interrupts import interruptible
+from ocrbatch.pipeline.prepare import Inputs, check, new_run_id
+from ocrbatch.pipeline.session import session
+from ocrbatch.report.progress import duration
+from ocrbatch.stages.identity import Identity, identify
+from ocrbatch.storage import Storage, redact
+from ocrbatch.tuning import profile
+from ocrbatch.tuning.grid import grid, needs, settings
+from ocrbatch.tuning.probe import SECONDS, Prober, Trial
+from ocrbatch.tuning.search import Found, Grid, search, size
+
+DOCUMENTS: Final = 512  # of a sample; more would not be read within a probe
+
+
+@dataclass(frozen=True, slots=True)
+class Tuned:
+    """The settings that were found, and how. start_pages_per_second: without tuning, None where that does not run.
+
+    same_results: the fingerprint is the one that pages have without tuning.
+    """
+
+    settings: dict[str, Any]
+    pages_per_second: float
+    start_pages_per_second: float | None
+    points: int
+    left_out: int
+    seconds: float
+    documents: int
+    machine: str
+    engine: dict[str, str]
+    fingerprint: str
+    same_results: bool
+    profile: str
+    trials: list[Trial]
+
+    def tree(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        faster = self.pages_per_second / (self.start_pages_per_second or self.pages_per_second) - 1
+        without = f"{self.start_pages_per_second:.2f}" if self.start_pages_per_second else "none"
+        return "\n".join(
+            [
+                f"Fastest     {self.pages_per_second:.2f} pages/s ({without} without tuning, {faster:+.0%}), "
+                f"by {len(self.trials)} measurements of {self.points} settings in {duration(self.seconds)}",
+                f"Profile     {self.profile}: ocrbatch run --profile {self.profile} ...",
+            ]
+        )
+
+
+def tune(
+    config: JobConfig,
+    path: Path,
+    *,
+    change_results: bool = False,
+    seconds: float = SECONDS,
+    say: Callable[[str], None] = print,
+) -> Tuned:
+    """Finds the fastest settings for the config's inputs on this machine and writes them as a profile.
+
+    config: as it was given: what it names stays as it is, and its output is left alone. change_results: try what is
+    part of the fingerprint, too. seconds: of each measurement.
+
+    Raises what a run raises; UsageError also where no settings run, or Ray's workers are on other machines.
+    """
+    began = time.monotonic()
+    profile.check(path)
+    with bench(config, change_results=change_results, seconds=seconds, say=say) as (prober, points):
+        found = search(points, prober, needs)
+    tuned = _tuned(found, prober, points, round(time.monotonic() - began, 1), path)
+    profile.write(path, profile.text(tuned.settings, _said(tuned, prober, points)))
+    return tuned
+
+
+@contextmanager
+def bench(
+    config: JobConfig, *, change_results: bool, seconds: float, say: Callable[[str], None]
+) -> Iterator[tuple[Prober, Grid]]:
+    """What measures, and the grid of what is worth measuring, in one Ray; as for `tune`."""
+    with interruptible(), tempfile.TemporaryDirectory(prefix="ocrbatch-tune-", ignore_cleanup_errors=True) as scratch:
+        here = config.model_copy(update={"output": OutputConfig(uri=scratch)})
+        check(here)
+        passwords.require(here.documents.passwords)
+        inputs = Inputs(here, Storage(here.input.storage))
+        with closing(inputs.documents()) as found:
+            documents = list(islice(found, DOCUMENTS))
+        if not documents:
+            raise UsageError("the sample has no documents", "Give --input with some that are like yours.")
+        identity = identify(here)
+        run_id = new_run_id()
+        with session(here.pipeline, run_id) as cluster:
+            if cluster.elsewhere:
+                raise UsageError(
+                    "Ray's workers are on other machines, and tuning measures this one",
+                    "Run it on a node like them, without pipeline.address and RAY_ADDRESS.",
+                )
+            options = _precisions(identity) if change_results else None
+            points = grid(config, identity.config.engine.device, cluster, options)
+            say(f"Engine      {identity.why}")
+            say(f"Sample      {len(documents)} document{'s' * (len(documents) > 1)}, read over and over")
+            say(f"Grid        {size(points)} settings: {_dimensions(points)}")
+            prober = Prober(here, identity, cluster, run_id, documents, inputs.extra, say, change_results, seconds)
+            yield prober, points
+
+
+def _precisions(identity: Identity) -> list[str]:
+    """Those that the engine computes in here, the settled one first."""
+    engine = identity.config.engine
+    possible = [p for p in RUNTIMES[engine.name].precisions[engine.device] if p != engine.precision]
+    return [engine.precision, *(p for p in possible if _computes(identity, p))]
+
+
+def _computes(identity: Identity, precision: str) -> bool:
+    try:
+        choose(identity.config.engine.model_copy(update={"precision": precision}))
+    except UsageError:
+        return False
+    return True
+
+
+def _tuned(found: Found, prober: Prober, points: Grid, seconds: float, path: Path) -> Tuned:
+    identity = prober.identified(found.point)
+    return Tuned(
+        settings(found.point),
+        round(found.rate, 3),
+        found.start_rate and round(found.start_rate, 3),
+        size(points),
+        found.left_out,
+        seconds,
+        len(prober.documents),
+        _machine(prober),
+        identity.engine,
+        identity.fingerprint,
+        identity.fingerprint == prober.identity.fingerprint,
+        str(path),
+        prober.trials,
+    )
+
+
+def _machine(prober: Prober) -> str:
+    """CPUs, memory and GPUs, as Ray hands them out."""
+    cluster = prober.cluster
+    gpus = f", {cluster.gpus:g} GPUs ({gpu.name() or 'hidden'})" if cluster.gpus else ""
+    return f"{cluster.cpus:g} CPUs ({cpu.level()}), {cluster.memory / 2**30:.1f} GiB for workers{gpus}"
+
+
+def _said(tuned: Tuned, prober: Prober, points: Grid) -> Iterator[str]:
+    """The profile's comment."""
+    config, rate = prober.config.input, f"{tuned.pages_per_second:.2f} pages/s with these settings"
+    sample = ", ".join(map(redact, [config.manifest] if config.manifest else config.uris))
+    yield f"Made       {datetime.now(UTC):%Y-%m-%d %H:%M} UTC by ocrbatch {__version__}, in {duration(tuned.seconds)}"
+    yield f"Machine    {tuned.machine}"
+    yield f"Engine     {', '.join(f'{key} {value}' for key, value in tuned.engine.items())}"
+    yield f"Sample     {tuned.documents} documents of {sample}"
+    yield f"Speed      {rate}, {tuned.start_pages_per_second or 'no'} without"
+    yield f"Measured   {len(tuned.trials)} of {tuned.points} settings ({_dimensions(points)}), {prober.seconds:g} s each,"
+    yield "           workers warm; the two fastest again in turns"
+    yield (
+        f"Results    the same as without (fingerprint {tuned.fingerprint})"
+        if tuned.same_results
+        else f"Results    others than without: fingerprint {tuned.fingerprint}, not {prober.identity.fingerprint}"
+    )
+    yield "Numbers of workers are of this machine: for a cluster multiply them by its nodes."
+
+
+def _dimensions(points: Grid) -> str:
+    return " x ".join(f"{len(dimension.values)} {dimension.name}" for dimension in points) or "nothing to choose"
