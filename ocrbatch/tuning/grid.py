@@ -25,6 +25,8 @@ GPU_PAIRS: Final = (1, 2)  # detectors, and as many recognizers, of each GPU
 # A worker with both models in OpenVINO and all their shapes compiled: there are 33, of 31-40 MB each.
 WORKER_BYTES: Final = 1280 << 20
 MEMORY_SHARE: Final = 0.8  # of what there is, for these workers
+SETTLING: Final = {f"pipeline.{key}" for key in ("layout", "readers", "detectors", "recognizers")}
+"""The keys that, once named, leave the layout as it is without tuning."""
 NEEDED: Final = (
     *("pipeline.readers", "pipeline.detectors", "pipeline.recognizers", "pipeline.decoders", "engine.threads"),
     *("pipeline.page_batch", "recognition.batch_pixels"),
@@ -102,13 +104,8 @@ def _numbers(key: str, values: Sequence[int], default: int) -> Dimension:
 
 def _pools(config: JobConfig, device: str, cluster: Cluster, sized: Pools, named: dict[str, Any]) -> Dimension:
     """Layout, workers and their threads, or shares of a GPU: they depend on each other, so they are one dimension."""
-    layouts = {"fused", "split"} if config.task == "ocr" else {"fused"}
-    if "pipeline.layout" in named:
-        layouts = {sized.layout}
-    elif "pipeline.readers" in named:
-        layouts = {"fused"}
-    elif {"pipeline.detectors", "pipeline.recognizers"} & named.keys():
-        layouts = {"split"}
+    settled = config.task != "ocr" or SETTLING & named.keys()
+    layouts = {sized.layout} if settled else {"fused", "split"}
     usual = _setting(sized, config, device)
     others = _on_gpus(cluster) if device == "gpu" else _on_cpus(cluster, config.pipeline.worker_memory_mb)
     candidates = [usual, *(dict(other) for other in others if other["pipeline.layout"] in layouts)]

@@ -1,8 +1,8 @@
 """The rate of a point, measured: the real pipeline reads the sample, over and over, with the point's settings.
 
-One Ray for all probes, and new workers for each. The clock starts when every worker that reads lines is warm, its models
-loaded and most of its shapes compiled, and stops after so many seconds; the run is then cut off, so that no worker
-stands idle at its end within the time that counts.
+One Ray for all probes, and new workers for each. The clock starts when every worker that reads lines is warm, its
+models loaded and most of its shapes compiled, and stops after so many seconds; the run is then cut off, so that no
+worker stands idle for want of pages within the time that counts.
 Invariant: a probe leaves no worker and no file behind, whatever ends it.
 """
 

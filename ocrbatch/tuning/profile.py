@@ -19,7 +19,7 @@ FIRST: Final = "# A profile of `ocrbatch tune`"
 
 
 def text(settings: Mapping[str, Any], said: Iterable[str]) -> str:
-    """The profile as YAML. settings: keys of the config and their values. said: lines of its comment, below the first."""
+    """The profile as YAML. settings: keys of the config and their values. said: lines of its comment."""
     tree: dict[str, dict[str, Any]] = {}
     for key, value in settings.items():
         section, name = key.split(".")

@@ -1,7 +1,7 @@
 """The fastest point of a grid, found in few measurements. Pure.
 
 Coordinate descent from the point that counts without tuning: one dimension after the other, in the order given, each
-candidate against the fastest point so far; at the end the two fastest are measured again in turns.
+candidate against the fastest point so far; at the end the fastest is measured again, in turns with the next if near.
 Invariant: the point that is returned ran each time it was measured. Of a grid of QUARTER_FROM points or more at most a
 quarter as many measurements are taken as it has points; the same measurements lead to the same point.
 """
@@ -115,7 +115,7 @@ class _Search:
         self._final()
         if not self._rates:
             raise self._none_runs()
-        best = max(self._rates, key=self._mean)
+        best = self._order()[0]
         measured = self._rates.get(start(self._grid))
         left_out = sum(point not in self._dead and self._is_hopeless(point) for point in points(self._grid))
         return Found(best, fmean(self._rates[best]), fmean(measured) if measured else None, left_out)
@@ -149,23 +149,31 @@ class _Search:
             return best
         here = dimension.values.index(best[place])
         for side in (dimension.values[here + 1 :], dimension.values[:here][::-1]):
-            for taken, value in enumerate(side):
+            before = best
+            for value in side:
                 if not beats(value):
                     break
-            else:
-                taken = len(side)
-            if taken:
+            if best != before:
                 break
         return best
 
     def _final(self) -> None:
-        """Measures the two fastest again, in turns, as often as there is room for; who dies is out."""
+        """Measures the fastest again, in turns with the next where that is near, as often as there is room for.
+
+        Who dies is out.
+        """
         for _ in range(FINAL_TURNS):
-            leading = sorted(self._rates, key=self._mean, reverse=True)[:2]
-            if self._left < 2 or len(leading) < 2 or self._mean(leading[1]) < FINAL_GAP * self._mean(leading[0]):
+            if self._left < 2 or not self._rates:
                 return
-            for point in leading:
-                self._take(point, None)
+            first = self._order()[0]
+            self._take(first, None)
+            rival = next((point for point in self._order() if point != first), None)
+            if rival is None or (first in self._rates and self._mean(rival) < FINAL_GAP * self._mean(first)):
+                return
+            self._take(rival, None)
+
+    def _order(self) -> list[Point]:
+        return sorted(self._rates, key=self._mean, reverse=True)
 
     def _none_runs(self) -> UsageError:
         return UsageError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -30,6 +31,7 @@ from ocrbatch.tuning.probe import SECONDS, Prober, Trial
 from ocrbatch.tuning.search import Found, Grid, search, size
 
 DOCUMENTS: Final = 512  # of a sample; more would not be read within a probe
+BUSY: Final = 0.5  # processes that run or wait, for each CPU, before there is any of ours
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +109,7 @@ def bench(
             documents = list(islice(found, DOCUMENTS))
         if not documents:
             raise UsageError("the sample has no documents", "Give --input with some that are like yours.")
-        identity = identify(here)
-        run_id = new_run_id()
+        identity, run_id, load = identify(here), new_run_id(), os.getloadavg()[0]
         with session(here.pipeline, run_id) as cluster:
             if cluster.elsewhere:
                 raise UsageError(
@@ -117,6 +118,8 @@ def bench(
                 )
             options = _precisions(identity) if change_results else None
             points = grid(config, identity.config.engine.device, cluster, options)
+            if load > cluster.cpus * BUSY:
+                say(f"Busy        this machine has other work (load {load:.1f}): what is measured will be off")
             say(f"Engine      {identity.why}")
             say(f"Sample      {len(documents)} document{'s' * (len(documents) > 1)}, read over and over")
             say(f"Grid        {size(points)} settings: {_dimensions(points)}")
@@ -174,8 +177,8 @@ def _said(tuned: Tuned, prober: Prober, points: Grid) -> Iterator[str]:
     yield f"Engine     {', '.join(f'{key} {value}' for key, value in tuned.engine.items())}"
     yield f"Sample     {tuned.documents} documents of {sample}"
     yield f"Speed      {rate}, {tuned.start_pages_per_second or 'no'} without"
-    yield f"Measured   {len(tuned.trials)} of {tuned.points} settings ({_dimensions(points)}), {prober.seconds:g} s each,"
-    yield "           workers warm; the two fastest again in turns"
+    yield f"Measured   {len(tuned.trials)} probes over {tuned.points} settings ({_dimensions(points)}): each with warm"
+    yield f"           workers for {prober.seconds:g} s, the fastest more than once"
     yield (
         f"Results    the same as without (fingerprint {tuned.fingerprint})"
         if tuned.same_results
