@@ -39,7 +39,6 @@ from ocrbatch.tuning.observer import MEMORY, Halted, Observer
 from ocrbatch.tuning.search import Infeasible, Point
 from ocrbatch.tuning.witness import WITNESSED
 
-SECONDS: Final = 16.0  # that count
 ROWS: Final = 4096  # documents of a probe's list: more than any machine reads in its time
 
 
@@ -59,7 +58,9 @@ class Trial:
 
 @dataclass(slots=True)
 class Prober:
-    """Measures points of a grid, as `search.Measure`. config: with an output on this disk, for what the probes write.
+    """Measures points of a grid, as `search.Measure`.
+
+    config: with an output on this disk, for what the probes write. seconds: of a probe, that count.
 
     A worker that dies, or can't be set up for want of memory, makes its point infeasible. What ends any run is raised:
     UsageError, StorageError, InterruptedRunError ...
@@ -72,8 +73,8 @@ class Prober:
     documents: Sequence[Document]
     extra: Sequence[pa.Field]
     say: Callable[[str], None]
-    change_results: bool = False
-    seconds: float = SECONDS
+    change_results: bool
+    seconds: float
     trials: list[Trial] = field(default_factory=list)
 
     def __call__(self, point: Point, incumbent: float | None) -> float | Infeasible:

@@ -102,7 +102,7 @@ class _Search:
         self._dead: dict[Point, str] = {}
         total = size(grid)
         quarter = total // 4
-        self._left = quarter if total >= QUARTER_FROM else total + 2 * FINAL_TURNS
+        self._left = quarter if total >= QUARTER_FROM else total + 2
         self._kept = min(2 * FINAL_TURNS, quarter // 4 // 2 * 2)  # for the final
 
     def found(self) -> Found:

@@ -27,7 +27,7 @@ from ocrbatch.stages.identity import Identity, identify
 from ocrbatch.storage import Storage, redact
 from ocrbatch.tuning import profile
 from ocrbatch.tuning.grid import grid, needs, settings
-from ocrbatch.tuning.probe import SECONDS, Prober, Trial
+from ocrbatch.tuning.probe import Prober, Trial
 from ocrbatch.tuning.search import Found, Grid, search, size
 
 DOCUMENTS: Final = 512  # of a sample; more would not be read within a probe
@@ -76,7 +76,7 @@ def tune(
     path: Path,
     *,
     change_results: bool = False,
-    seconds: float = SECONDS,
+    seconds: float = 16.0,
     say: Callable[[str], None] = print,
 ) -> Tuned:
     """Finds the fastest settings for the config's inputs on this machine and writes them as a profile.

@@ -87,7 +87,7 @@ def notes(output: Path) -> list[list[Note]]:
     found = []
     for path in sorted((output / NOTES).glob("*")):
         if path.name.partition("-")[0] in LAST:
-            lines = path.read_text("ascii").splitlines()
+            lines = path.read_text("ascii").rpartition("\n")[0].splitlines()  # the last may be half written
             found.append([Note(float(at), int(pages)) for at, _, pages in (line.partition(" ") for line in lines)])
     return found
 

@@ -116,7 +116,10 @@ def test_a_point_is_measured_again_in_the_final_only(drawn):
         assert again[0] == found.point
 
 
-STEEP = (Dimension("workers", (1, 2, 3, 4), start=3, ordered=True), Dimension("batch", (1, 2, 3), start=2, ordered=True))
+STEEP = (
+    Dimension("workers", (1, 2, 3, 4), start=3, ordered=True),
+    Dimension("batch", (1, 2, 3), start=2, ordered=True),
+)
 
 
 def test_where_the_start_dies_the_search_begins_with_what_needs_the_least():
