@@ -117,7 +117,8 @@ class _Search:
             raise self._none_runs()
         best = self._order()[0]
         measured = self._rates.get(start(self._grid))
-        left_out = sum(point not in self._dead and self._is_hopeless(point) for point in points(self._grid))
+        tried = self._rates.keys() | self._dead.keys()
+        left_out = sum(point not in tried and self._is_hopeless(point) for point in points(self._grid))
         return Found(best, fmean(self._rates[best]), fmean(measured) if measured else None, left_out)
 
     def _first(self) -> Point:
