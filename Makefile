@@ -8,7 +8,7 @@ ROUNDS ?= 3
 SEEDS ?= 0-47
 
 .DEFAULT_GOAL := help
-.PHONY: help venv install lint format test test-fast chaos crash faults long fuzz interrupts opening bench choices hashes samples image clean
+.PHONY: help venv install lint format test test-fast chaos crash faults long fuzz interrupts opening bench choices tune-proof hashes samples image clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -62,6 +62,9 @@ bench: ## Race PaddleOCR 3.7 over a folder of images (IMAGES=..., ROUNDS=3); mak
 
 choices: ## Measure what each choice of the CPU engines gains (DOCUMENTS=..., some minutes)
 	$(PY) tests/benchmarks/choices.py $(DOCUMENTS)
+
+tune-proof: ## Race the tuner against a full sweep of its grid (DOCUMENTS=..., 45 minutes)
+	$(PY) tests/benchmarks/tune.py --json build/tune.json $(DOCUMENTS)
 
 hashes: ## Print a hash of the results for each engine, batch size, order and number of threads (DOCUMENTS=...)
 	$(PY) tests/benchmarks/identity.py $(DOCUMENTS)

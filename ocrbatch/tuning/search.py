@@ -2,8 +2,8 @@
 
 Coordinate descent from the point that counts without tuning: one dimension after the other, in the order given, each
 candidate against the fastest point so far; at the end the fastest is measured again, in turns with the next if near.
-Invariant: the point that is returned ran each time it was measured. Of a grid of QUARTER_FROM points or more at most a
-quarter as many measurements are taken as it has points; the same measurements lead to the same point.
+Invariant: the point that is returned ran each time it was measured. Of a grid of LARGE points or more at most a fifth
+as many measurements are taken as it has points; the same measurements lead to the same point.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from ocrbatch.errors import UsageError
 Point = tuple[Hashable, ...]
 """A value for each dimension of a grid."""
 
-QUARTER_FROM: Final = 24  # points
+LARGE: Final = 24  # points
+SHARE: Final = 5  # a sweep's measurements for each of ours: some of them take longer than its mean
 FINAL_TURNS: Final = 2
 FINAL_GAP: Final = 0.9  # of the fastest: who is further behind is not measured again
 
@@ -101,9 +102,8 @@ class _Search:
         self._rates: dict[Point, list[float]] = {}
         self._dead: dict[Point, str] = {}
         total = size(grid)
-        quarter = total // 4
-        self._left = quarter if total >= QUARTER_FROM else total + 2
-        self._kept = min(2 * FINAL_TURNS, quarter // 4 // 2 * 2)  # for the final
+        self._left = total // SHARE if total >= LARGE else total + 2
+        self._kept = min(2 * FINAL_TURNS, self._left // 4 // 2 * 2)  # for the final
 
     def found(self) -> Found:
         best = self._first()
