@@ -83,8 +83,8 @@ class Prober:
         identity, folder = self.identified(point), Path(self.config.output.uri, f"probe-{len(self.trials):03d}")
         try:
             found, whole = self._probe(identity, folder, incumbent)
+            end_workers(self.run_id)  # where this is not reached, the session ends them
         finally:
-            end_workers(self.run_id)
             shutil.rmtree(folder, ignore_errors=True)
         seconds = round(time.monotonic() - began, 2)
         if isinstance(found, Infeasible):
@@ -113,7 +113,7 @@ class Prober:
         dataset = build(replace(identity, config=config), pools, files, imprint, stages=WITNESSED)
         observer = Observer(folder, pools, self.seconds, incumbent)
         try:
-            with judged(observer.judge), closing(drained(dataset, stops=True)) as results:
+            with judged(observer.judge), closing(drained(dataset, stops=self.cluster.lives_on)) as results:
                 for written in results:
                     observer.look(written)
         except Halted:

@@ -18,7 +18,7 @@ from ocrbatch.config import JobConfig, OutputConfig
 from ocrbatch.documents import passwords
 from ocrbatch.engines import cpu, gpu
 from ocrbatch.engines.registry import RUNTIMES, choose
-from ocrbatch.errors import UsageError
+from ocrbatch.errors import InterruptedRunError, UsageError
 from ocrbatch.pipeline.interrupts import interruptible
 from ocrbatch.pipeline.prepare import Inputs, check, new_run_id
 from ocrbatch.pipeline.session import session
@@ -60,15 +60,18 @@ class Tuned:
         return asdict(self)
 
     def __str__(self) -> str:
-        faster = self.pages_per_second / (self.start_pages_per_second or self.pages_per_second) - 1
-        without = f"{self.start_pages_per_second:.2f}" if self.start_pages_per_second else "none"
-        return "\n".join(
-            [
-                f"Fastest     {self.pages_per_second:.2f} pages/s ({without} without tuning, {faster:+.0%}), "
-                f"by {len(self.trials)} measurements of {self.points} settings in {duration(self.seconds)}",
-                f"Profile     {self.profile}: ocrbatch run --profile {self.profile} ...",
-            ]
+        took = f"{len(self.trials)} measurements, {self.points} settings, {duration(self.seconds)}"
+        return (
+            f"Fastest     {self.speed} ({took})\nProfile     {self.profile}: ocrbatch run --profile {self.profile} ..."
         )
+
+    @property
+    def speed(self) -> str:
+        """With and without tuning, for people."""
+        if self.start_pages_per_second is None:
+            return f"{self.pages_per_second:.2f} pages/s; without tuning it does not run here"
+        faster = self.pages_per_second / self.start_pages_per_second - 1
+        return f"{self.pages_per_second:.2f} pages/s, {self.start_pages_per_second:.2f} without tuning ({faster:+.0%})"
 
 
 def tune(
@@ -88,8 +91,12 @@ def tune(
     """
     began = time.monotonic()
     profile.check(path)
-    with bench(config, change_results=change_results, seconds=seconds, say=say) as (prober, points):
-        found = search(points, prober, needs)
+    try:
+        with bench(config, change_results=change_results, seconds=seconds, say=say) as (prober, points):
+            found = search(points, prober, needs)
+    except InterruptedRunError as error:
+        error.remedy = "No profile was written."
+        raise
     tuned = _tuned(found, prober, points, round(time.monotonic() - began, 1), path)
     profile.write(path, profile.text(tuned.settings, _said(tuned, prober, points)))
     return tuned
@@ -170,13 +177,13 @@ def _machine(prober: Prober) -> str:
 
 def _said(tuned: Tuned, prober: Prober, points: Grid) -> Iterator[str]:
     """The profile's comment."""
-    config, rate = prober.config.input, f"{tuned.pages_per_second:.2f} pages/s with these settings"
+    config = prober.config.input
     sample = ", ".join(map(redact, [config.manifest] if config.manifest else config.uris))
     yield f"Made       {datetime.now(UTC):%Y-%m-%d %H:%M} UTC by ocrbatch {__version__}, in {duration(tuned.seconds)}"
     yield f"Machine    {tuned.machine}"
     yield f"Engine     {', '.join(f'{key} {value}' for key, value in tuned.engine.items())}"
     yield f"Sample     {tuned.documents} documents of {sample}"
-    yield f"Speed      {rate}, {tuned.start_pages_per_second or 'no'} without"
+    yield f"Speed      {tuned.speed}"
     yield f"Measured   {len(tuned.trials)} probes over {tuned.points} settings ({_dimensions(points)}): each with warm"
     yield f"           workers for {prober.seconds:g} s, the fastest more than once"
     yield (

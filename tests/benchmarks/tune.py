@@ -1,4 +1,4 @@
-"""Does the tuner find the fastest settings, and how soon? `python tests/benchmarks/tune.py DOCUMENTS` (`make tune-proof`).
+"""Does the tuner find the fastest settings, and soon? `python tests/benchmarks/tune.py DOCUMENTS` (`make tune-proof`).
 
 A full sweep of the tuner's own grid, then the tuner, in one Ray and by the same probes; then the choice of each in
 turns. Prints both tables, the choice's pages/s over those of the sweep's best, and the tuner's time over the sweep's;
@@ -54,6 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 rate = prober(point, None)
                 rates.append(0.0 if isinstance(rate, Infeasible) else rate)
     speed = statistics.median(turns[found.point]) / statistics.median(turns[best]) if turns[best] else 1.0
+    in_sweep = swept.get(found.point, 0.0) / swept[best]
     duration = (ended - between) / (between - began)
     figures = {
         "cpus": os.cpu_count(),
@@ -62,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "choice": settings(found.point),
         "best": settings(best),
         "start_pages_per_second": found.start_rate,
-        "choice_in_the_sweep": swept.get(found.point, 0.0) / swept[best],
+        "choice_in_the_sweep": in_sweep,
         "choice_over_best": speed,
         "sweep_seconds": between - began,
         "tuner_seconds": ended - between,
@@ -73,9 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     }
     say(f"\nsweep's best     {swept[best]:.2f} pages/s  {described(best)}")
     say(f"tuner's choice   {found.rate:.2f} pages/s  {described(found.point)}")
-    say(
-        f"choice over best {speed:.3f} of the pages/s (medians in turns; in the sweep {figures['choice_in_the_sweep']:.3f})"
-    )
+    say(f"choice over best {speed:.3f} of the pages/s (medians in turns); {in_sweep:.3f} in the sweep")
     say(f"tuner over sweep {duration:.3f} of the time ({ended - between:.0f} s of {between - began:.0f} s)")
     say(f"probes           {len(tuned)} of {len(sweep)}; without tuning {found.start_rate or 0:.2f} pages/s")
     if arguments.json:
