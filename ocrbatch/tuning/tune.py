@@ -61,9 +61,8 @@ class Tuned:
 
     def __str__(self) -> str:
         took = f"{len(self.trials)} measurements, {self.points} settings, {duration(self.seconds)}"
-        return (
-            f"Fastest     {self.speed} ({took})\nProfile     {self.profile}: ocrbatch run --profile {self.profile} ..."
-        )
+        use = f"ocrbatch run --profile {self.profile} ..."
+        return f"Fastest     {self.speed} ({took})\nProfile     {self.profile}: {use}"
 
     @property
     def speed(self) -> str:
