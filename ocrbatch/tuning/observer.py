@@ -76,9 +76,10 @@ class Observer:
         self._rate = witness.rate(notes, since)
         if self._rate is None:
             return
-        self._whole = now - since >= self._seconds
+        done = now - since >= self._seconds
         behind = now - since >= LOOK_AFTER * self._seconds and self._rate < self._beaten
-        self._halted = self._whole or behind
+        if done or behind:
+            self._whole, self._halted = done, True
 
     def verdict(self) -> tuple[float | Infeasible, bool]:
         """The rate and whether it was measured to the end. Raises UsageError where the sample has no page."""
