@@ -7,7 +7,7 @@ ROUNDS ?= 3
 SEEDS ?= 0-47
 
 .DEFAULT_GOAL := help
-.PHONY: help venv install lint format test test-fast chaos crash faults long fuzz interrupts opening scale bench choices hashes samples image clean
+.PHONY: help venv install lint format test test-fast chaos crash faults long fuzz interrupts opening scale bench choices tune-proof hashes samples image clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -65,6 +65,9 @@ bench: ## Time PaddleOCR, RapidOCR and ocrbatch on the same pages (DOCUMENTS=...
 
 choices: ## Measure what each choice of the CPU engines gains (DOCUMENTS=..., some minutes)
 	$(PY) tests/benchmarks/choices.py $(DOCUMENTS)
+
+tune-proof: ## Race the tuner against a full sweep of its grid (DOCUMENTS=..., 45 minutes)
+	$(PY) tests/benchmarks/tune.py --json build/tune.json $(DOCUMENTS)
 
 hashes: ## Print a hash of the results for each engine, batch size, order and number of threads (DOCUMENTS=...)
 	$(PY) tests/benchmarks/identity.py $(DOCUMENTS)

@@ -296,17 +296,19 @@ def load(
     overrides: Sequence[str] = (),
     source: str = "the config",
     values: Mapping[str, Any] | None = None,
+    profile: Mapping[str, Any] | None = None,
 ) -> JobConfig:
     """Builds a config from YAML text or its tree, from `key=value` overrides, read as YAML, and values as they are.
 
-    values: by their keys, as `output.uri`; they win. Raises UsageError that names the key, what is wrong with it and
-    where it came from.
+    values: by their keys, as `output.uri`; they win. profile: the tree of another config, whose keys count where none
+    of these names them. Raises UsageError that names the key, what is wrong with it and where it came from.
     """
     tree = _tree(given, source) if isinstance(given, str) else copy.deepcopy(dict(given))
     for item in overrides:
         _assign(tree, *_parsed(item))
     for key, value in (values or {}).items():
         _assign(tree, key, value)
+    _fill(tree, profile or {})
     try:
         return JobConfig.model_validate(tree)
     except ValidationError as error:  # not as the cause, either: it quotes values
@@ -331,14 +333,23 @@ def _tree(text: str, source: str) -> dict[str, Any]:
 
 def load_file(path: Path, overrides: Sequence[str] = (), values: Mapping[str, Any] | None = None) -> JobConfig:
     """Reads a YAML file from disk; see `load`."""
+    return load(read_file(path), overrides, str(path), values)
+
+
+def read_file(path: Path) -> str:
+    """The text of a config on disk. Raises UsageError."""
     try:
         with path.open(encoding="utf8") as file:
-            text = file.read(safe_yaml.MAX_CHARACTERS + 1)  # enough to see that it is too long
+            return file.read(safe_yaml.MAX_CHARACTERS + 1)  # enough to see that it is too long
     except (OSError, UnicodeDecodeError) as error:
         cause = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         remedy = "Name a YAML file; documents go after --input, and a glob goes in quotes."
         raise UsageError(f"can't read the config {path}: {cause}", remedy) from error
-    return load(text, overrides, str(path), values)
+
+
+def named(text: str, source: str) -> dict[str, Any]:
+    """The tree of what a config names, once it is known to be one. Raises UsageError; see `load`."""
+    return load(text, source=source).model_dump(exclude_unset=True)
 
 
 def _parsed(item: str) -> tuple[str, Any]:
@@ -364,6 +375,17 @@ def _assign(tree: dict[str, Any], key: str, value: Any) -> None:
         if not isinstance(node, dict):
             raise UsageError(f"--set {key}: {part!r} is a value, not a section", "`ocrbatch config` lists every key.")
     node[last] = value
+
+
+def _fill(tree: dict[str, Any], profile: Mapping[str, Any]) -> None:
+    """Puts into the tree what it does not name. A key that it names null is named; a section that is null is empty."""
+    for key, value in profile.items():
+        if isinstance(value, Mapping) and tree.setdefault(key, {}) is None:
+            tree[key] = {}
+        if isinstance(value, Mapping) and isinstance(tree[key], dict):
+            _fill(tree[key], value)
+        else:
+            tree.setdefault(key, copy.deepcopy(value))
 
 
 def _explain(error: ValidationError, source: str) -> str:

@@ -222,7 +222,8 @@ def _cluster() -> Cluster:
     total = ray.cluster_resources()
     working = [node["NodeID"] for node in nodes if node["Resources"].get("CPU", 0) > 0]
     elsewhere = working != [ray.get_runtime_context().get_node_id()]
-    return Cluster(total.get("CPU", 0.0), total.get("GPU", 0.0), max(1, len(working)), elsewhere)
+    memory = total.get("memory", 0.0)
+    return Cluster(total.get("CPU", 0.0), total.get("GPU", 0.0), max(1, len(working)), elsewhere, memory=memory)
 
 
 def identified(config: JobConfig, cluster: Cluster) -> Identity:
