@@ -1,8 +1,8 @@
 """The whole job of ocrbatch, `ocrbatch run`, over the pages' files: see lap.py.
 
 Its seconds are the report's, from the moment when Ray has started: loading and compiling the models is within. What it
-reads a second once they are loaded, compiling still within, stands beside. CPU seconds and memory are those of the whole
-command, as bench.py sees them from outside.
+reads a second once they are loaded, compiling still within, stands beside. CPU seconds and memory are those of the
+whole command, as bench.py sees them from outside.
 """
 
 import json
