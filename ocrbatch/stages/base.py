@@ -170,7 +170,8 @@ class PageStage:
         self._stopwatch.start()
         before, fill = spans_of(batch), self.fill
         done = self.rows(unpacked(batch))
-        return packed(done, [*before, self._stopwatch.stop(before, len(done), self.fill - fill)])
+        pages = done["outcome"].to_pylist().count(PAGE)
+        return packed(done, [*before, self._stopwatch.stop(before, pages, self.fill - fill)])
 
     def rows(self, table: pa.Table) -> pa.Table:
         """As many rows as are given."""

@@ -80,7 +80,8 @@ class DecodeStage:
         """Pages of the documents, in order."""
         self._stopwatch.start()
         for batch in self._gatherer.gathered(self.rows(places)):
-            yield packed(joined(batch), [self._stopwatch.stop((), len(batch))])
+            pages = sum(row.values["outcome"] == PAGE for row in batch)
+            yield packed(joined(batch), [self._stopwatch.stop((), pages)])
             self._stopwatch.start()
 
     def rows(self, places: pa.Table) -> Iterator[Row]:

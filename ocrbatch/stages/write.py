@@ -101,9 +101,8 @@ class WriteStage:
     def __call__(self, batch: pa.Table) -> pa.Table:
         """Stages a packed batch of finished rows and says so."""
         self._stopwatch.start()
-        rows, before = unpacked(batch), spans_of(batch)
-        written = self.rows(rows)
-        return replace(written, spans=(*before, self._stopwatch.stop(before, len(rows)))).encode()
+        written, before = self.rows(unpacked(batch)), spans_of(batch)
+        return replace(written, spans=(*before, self._stopwatch.stop(before, written.pages))).encode()
 
     def rows(self, table: pa.Table) -> Written:
         """Stages finished rows and says so, or why the run can't go on."""

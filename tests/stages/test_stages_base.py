@@ -116,9 +116,9 @@ def test_a_wrong_setup_stops_the_run_by_rows():
 
 def test_a_batch_leaves_with_the_time_that_it_took():
     before = Span("decode", "w", 1, 1, 1, 2, 3)
-    out = Doubles(JobConfig())(packed(rows(1, 2, 3), [before]))
-    assert unpacked(out)["twice"].to_pylist() == [2, 4, 6]
-    assert [(span.stage, span.pages) for span in spans_of(out)] == [("decode", 3), ("double", 3)]
+    out = Doubles(JobConfig())(packed(rows(1, 13, 3), [before]))
+    assert unpacked(out)["twice"].to_pylist() == [2, None, 6]
+    assert [(span.stage, span.pages) for span in spans_of(out)] == [("decode", 3), ("double", 2)]
 
 
 def test_failures_pass_by_untouched():
