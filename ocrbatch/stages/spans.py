@@ -22,7 +22,8 @@ class Span:
     """One batch in the hands of one worker.
 
     since: when the worker had done its batch before; at its first, `start`. ready: when the stage before had done this
-    one. pages: what it gave, without what failed. useful, total: see `Fill`, of the lines that went through the recognition model.
+    one. pages: those it gave, without what failed. useful, total: see `Fill`, of what went through the recognition
+    model.
     """
 
     stage: str
