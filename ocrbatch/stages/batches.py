@@ -20,7 +20,7 @@ BYTES: Final = 64 << 20  # pixels of a batch, if it is more than one page: five 
 GROWN: Final = 16
 GROWN_BYTES: Final = 8 << 20  # of pixels: fewer than one page of A4 at 200 dpi has
 SHARE: Final = 128
-SECONDS: Final = 0.2
+SECONDS: Final = 0.5
 
 
 def packed(rows: pa.Table) -> pa.Table:
