@@ -20,7 +20,7 @@ BYTES: Final = 64 << 20  # pixels of a batch, if it is more than one page: five 
 GROWN: Final = 16
 GROWN_BYTES: Final = 8 << 20  # of pixels: fewer than one page of A4 at 200 dpi has
 LIST_SHARE: Final = 128
-TASK_SHARE: Final = 64
+TASK_SHARE: Final = 16
 SECONDS: Final = 2.0
 
 
