@@ -251,8 +251,8 @@ class PipelineConfig(Section):
     """split: detection and recognition in pools of their own; fused: one pool does both."""
     page_batch: int = Field(default=8, ge=1)
     """Pages that one call of a stage works on, up to 64 MiB of pixels; what such a call holds is lost with its worker.
-    GPUs want 16 or more. In a long run of small pages that are decoded quickly, up to 16 calls' pages travel, and are
-    lost, together: at most 8 MiB of pixels, and a 128th of what was decoded before them."""
+    GPUs want 16 or more. In a long run small pages travel, and are lost, together: those of up to 16 calls, of 8 MiB of
+    pixels at most, and as many as a 128th of the documents that are listed before them."""
     decoders: int | None = Field(default=None, ge=1)
     """Number of decode workers."""
     detectors: int | None = Field(default=None, ge=1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -38,12 +38,12 @@ def build(
     alone: each page is a batch, and so a task, of its own: a worker that dies loses that page only.
     """
     config = identity.config
+    page_batch = 1 if alone else config.pipeline.page_batch
     # Blocks that are there, and not a Datasource: its tasks would each start a process, which takes seconds.
-    places = [pa.table([[file.uri], [group]], schema=PLACE) for file in manifest for group in range(file.row_groups)]
-    pages = ray.data.from_blocks(places).map_batches(
+    places = _places(manifest, alone)
+    pages = ray.data.from_blocks(list(places)).map_batches(
         DecodeStage,
-        fn_constructor_args=(config, identity.decoders),
-        fn_constructor_kwargs={"alone": alone},
+        fn_constructor_args=(config, identity.decoders, page_batch),
         **_pool(pools.decoders, imprint.run_id, alone),
     )
 
@@ -62,6 +62,14 @@ def build(
         fn_constructor_args=(config, imprint),
         **_pool(pools.writers, imprint.run_id, alone),
     )
+
+
+def _places(manifest: Sequence[ManifestFile], alone: bool) -> Iterator[pa.Table]:
+    before = 0
+    for file in manifest:
+        for group, documents in enumerate(file.groups):
+            yield pa.table([[file.uri], [group], [None if alone else before]], schema=PLACE)
+            before += documents
 
 
 def _pool(pool: Pool, run_id: str, alone: bool) -> dict[str, Any]:

@@ -47,11 +47,17 @@ REACH: Final = frozenset({"region", "role_arn", "profile", "anon", "retries", "t
 
 @dataclass(frozen=True, slots=True)
 class ManifestFile:
-    """One Parquet file of a run's manifest; its row groups are the blocks that decode workers take."""
+    """One Parquet file of a run's manifest. groups: documents of its row groups, which decode workers take; of a file
+    that is found again they are not known.
+    """
 
     uri: str
-    row_groups: int
-    rows: int
+    groups: tuple[int, ...] = ()
+
+    @property
+    def rows(self) -> int:
+        """Documents in it."""
+        return sum(self.groups)
 
 
 def write(
@@ -72,15 +78,15 @@ def write(
     for number, chunk in enumerate(chain([first], iter(lambda: list(islice(items, FILE_ROWS)), []))):
         limit = max(1, min(group_rows, -(-len(first) // (4 * workers))))
         share = max(SHARE, SPREAD * workers) if group_rows > 1 else inf
-        sink, groups = io.BytesIO(), 0
+        sink, groups = io.BytesIO(), []
         with pq.ParquetWriter(sink, manifest_schema(extra), compression="zstd", use_dictionary=False) as writer:
             for group in _groups(chunk, limit, number * FILE_ROWS, share):
                 for batch in manifest_batches(group, extra, rows=len(group)):
                     writer.write_table(pa.Table.from_batches([batch]), row_group_size=len(group))
-                    groups += 1
+                groups.append(len(group))
         uri = join(folder, _name(number))
         storage.put(uri, sink.getvalue())
-        yield ManifestFile(uri, groups, len(chunk))
+        yield ManifestFile(uri, tuple(groups))
 
 
 def _name(number: int) -> str:
@@ -181,7 +187,7 @@ def manifests(storage: Storage, run: str) -> list[ManifestFile]:
     wanted = [join(run, _name(number)) for number in range(max(1, count))]
     if missing := [uri for uri in wanted if uri not in there]:
         raise _damaged(f"{missing[0]} is gone, and with it what that run set out to read")
-    return [ManifestFile(uri, 0, 0) for uri in wanted]
+    return [ManifestFile(uri) for uri in wanted]
 
 
 def all_manifests(storage: Storage, output: str) -> Iterator[ManifestFile]:

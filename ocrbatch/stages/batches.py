@@ -20,11 +20,12 @@ from ocrbatch.stages.spans import Span
 BATCH: Final = "batch"
 SPANS: Final = "spans"
 BYTES: Final = 64 << 20  # pixels of a batch, if it is more than one page: five pages of A4 at 200 dpi
-# Bounds of a batch that grows, see `Gatherer`.
+# Bounds of a batch that grows, see `gathered`.
 GROWN: Final = 16
 GROWN_BYTES: Final = 8 << 20  # of pixels: fewer than one page of A4 at 200 dpi has
-SHARE: Final = 128
-SECONDS: Final = 0.2
+LIST_SHARE: Final = 128
+TASK_SHARE: Final = 16
+SECONDS: Final = 2.0
 
 
 def packed(rows: pa.Table, spans: Sequence[Span] = ()) -> pa.Table:
@@ -84,51 +85,31 @@ class Page(Protocol):
 Item = TypeVar("Item", bound=Page)
 
 
-class Gatherer:
-    """Puts the pages of one decode worker together, as they come.
+def gathered(
+    pages: Iterable[Item], most: int, before: int | None = None, clock: Callable[[], float] = time.monotonic
+) -> Iterator[list[Item]]:
+    """The pages of one task in batches, none of them empty, the last one as soon as there are no more.
 
-    A batch is of `most` pages, and of BYTES. Where many small pages come quickly it grows, for Ray's cost is one of
-    batches, not of pages: to `grown` times as many at most, as long as they have no more than GROWN_BYTES, come within
-    SECONDS of the batch before, and are no more than a SHARE-th of all that the worker has handed on. So a short run
-    has batches of `most` only; what dies with a batch takes no longer to read again than `most` pages that are large;
-    and nobody waits for a batch to fill. Where those behind are slow, each batch waits longer than that to be taken.
+    A batch is of `most` pages, and of BYTES. before: documents of the run's list before the task's. Given that, batches
+    of small pages grow, for Ray's cost is one of batches, not of pages: to GROWN times as many at most, as long as they
+    have no more than GROWN_BYTES, come within SECONDS, and are no more than a LIST_SHARE-th of those documents and a
+    TASK_SHARE-th of the task's pages before them, taken together. So a short run has batches of `most` only; and what
+    dies with a batch takes no longer to read again than `most` large pages.
+
+    But for SECONDS the same pages are always cut alike: where Ray repeats a task whose worker died, it goes on after as
+    many batches as were taken before.
     """
-
-    def __init__(self, most: int, grown: int = GROWN, clock: Callable[[], float] = time.monotonic) -> None:
-        self._most = most
-        self._grown = grown
-        self._clock = clock
-        self._given = 0
-
-    def gathered(self, pages: Iterable[Item]) -> Iterator[list[Item]]:
-        """The pages in batches, none of them empty; the last one as soon as there are no more."""
-        waiting: list[Item] = []
-        size, since = 0, self._clock()
-        for page in pages:
-            if waiting and size + page.nbytes > self._room(len(waiting)):
-                since = self._handed_on(waiting)
-                yield waiting
-                waiting, size = [], 0
-            waiting.append(page)
-            size += page.nbytes
-            if len(waiting) >= self._limit(since):
-                since = self._handed_on(waiting)
-                yield waiting
-                waiting, size = [], 0
-        if waiting:
-            self._handed_on(waiting)
+    waiting: list[Item] = []
+    given, size, since = 0, 0, clock()
+    for page in pages:
+        if waiting and size + page.nbytes > (BYTES if len(waiting) < most else GROWN_BYTES):
             yield waiting
-
-    def _room(self, count: int) -> int:
-        """Bytes for so many pages and one more."""
-        return BYTES if count < self._most else GROWN_BYTES
-
-    def _limit(self, since: float) -> int:
-        """Pages of a batch, where the one before was handed on at that time."""
-        if self._clock() - since >= SECONDS:
-            return self._most
-        return max(self._most, min(self._most * self._grown, self._given // SHARE))
-
-    def _handed_on(self, batch: list[Item]) -> float:
-        self._given += len(batch)
-        return self._clock()
+            given, waiting, size, since = given + len(waiting), [], 0, clock()
+        waiting.append(page)
+        size += page.nbytes
+        grown = 0 if before is None else min(GROWN * most, before // LIST_SHARE + given // TASK_SHARE)
+        if len(waiting) >= most and (len(waiting) >= grown or clock() - since >= SECONDS):
+            yield waiting
+            given, waiting, size, since = given + len(waiting), [], 0, clock()
+    if waiting:
+        yield waiting

@@ -28,13 +28,14 @@ from ocrbatch.sources.patterns import named_otherwise
 from ocrbatch.sources.scratch import Scratch
 from ocrbatch.sources.selection import Work, read_manifest
 from ocrbatch.stages.base import FAILURE, IGNORED, PAGE, ROW, STOP, binary_column, carried, failure_row, stop_reason
-from ocrbatch.stages.batches import Gatherer, packed
+from ocrbatch.stages.batches import gathered, packed
 from ocrbatch.stages.identity import check_decoders
 from ocrbatch.stages.spans import Stopwatch
 from ocrbatch.stages.watch import bounded
 from ocrbatch.storage import Storage
 
-PLACE: Final = pa.schema([("manifest", pa.string()), ("row_group", pa.int32())])
+# before: documents of the run's list before the row group; null where no batch may grow by it.
+PLACE: Final = pa.schema([("manifest", pa.string()), ("row_group", pa.int32()), ("before", pa.int64())])
 IMAGE: Final = pa.field("image", pa.large_binary())  # H * W * 3 bytes, RGB, rows from the top
 
 FETCHES: Final = 4  # documents fetched ahead: hides an object store's latency, bounds the temporary files
@@ -59,13 +60,13 @@ class Row:
 class DecodeStage:
     """One decode worker: takes places in the run's manifest (`PLACE`), yields packed batches of `ROW` and `IMAGE`.
 
-    alone: each page is a batch of its own, whatever `pipeline.page_batch` says.
+    page_batch: pages of a batch, at most, until it grows (see `batches.gathered`).
     """
 
-    def __init__(self, config: JobConfig, decoders: dict[str, str], *, alone: bool = False) -> None:
+    def __init__(self, config: JobConfig, decoders: dict[str, str], page_batch: int) -> None:
         check_decoders(decoders)
         self._config = config
-        self._gatherer = Gatherer(1, grown=1) if alone else Gatherer(config.pipeline.page_batch)
+        self._page_batch = page_batch
         self._storage = Storage(config.input.storage)
         self._output = Storage(config.output.storage)
         self._manifest: tuple[str, pq.ParquetFile] | None = None
@@ -79,21 +80,18 @@ class DecodeStage:
     def __call__(self, places: pa.Table) -> Iterator[pa.Table]:
         """Pages of the documents, in order."""
         self._stopwatch.start()
-        for batch in self._gatherer.gathered(self.rows(places)):
-            pages = sum(row.values["outcome"] == PAGE for row in batch)
-            yield packed(joined(batch), [self._stopwatch.stop((), pages)])
-            self._stopwatch.start()
+        for place in places.to_pylist():
+            for batch in gathered(self.rows(place["manifest"], place["row_group"]), self._page_batch, place["before"]):
+                pages = sum(row.values["outcome"] == PAGE for row in batch)
+                yield packed(joined(batch), [self._stopwatch.stop((), pages)])
+                self._stopwatch.start()
 
-    def rows(self, places: pa.Table) -> Iterator[Row]:
+    def rows(self, manifest: str, group: int) -> Iterator[Row]:
         """A row for each page; where the set-up fails (a password's variable, say), one that says so."""
         try:
-            yield from self._pages_of(places)
+            yield from self._documents(self._row_group(manifest, group))
         except OcrBatchError as error:
             yield Row({"uri": "", "etag": "", "outcome": STOP, "failure": stop_reason(error)})
-
-    def _pages_of(self, places: pa.Table) -> Iterator[Row]:
-        for uri, group in zip(places["manifest"].to_pylist(), places["row_group"].to_pylist(), strict=True):
-            yield from self._documents(self._row_group(uri, group))
 
     def _row_group(self, uri: str, group: int) -> pa.Table:
         if self._manifest is None or self._manifest[0] != uri:  # about 1 MB, and its groups come one after the other

@@ -172,7 +172,7 @@ def test_a_damaged_manifest_is_named(runs, ledger, tmp_path):
             unfinished(Storage(), str(tmp_path), ledger)
     path.write_bytes(body[:300])
     with pytest.raises(OutputInconsistentError, match=r"manifest-00000\.parquet is not what a run left there"):
-        worklist.extra_fields(worklist.ManifestFile(str(path), 0, 0), Storage())
+        worklist.extra_fields(worklist.ManifestFile(str(path)), Storage())
 
 
 def test_a_manifest_that_is_gone_is_missed(runs, ledger, tmp_path, monkeypatch):

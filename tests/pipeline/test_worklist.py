@@ -31,28 +31,23 @@ def test_what_is_written_is_read_back_in_groups_of_bounded_size(tmp_path_factory
     assert sum(file.rows for file in files) == len(sizes)
     for file in files:
         parquet = pq.ParquetFile(file.uri)
-        assert parquet.num_row_groups == file.row_groups
+        assert parquet.num_row_groups == len(file.groups)
         for number in range(parquet.num_row_groups):
             group = [size or 0 for size in parquet.read_row_group(number)["size"].to_pylist()]
-            assert len(group) <= worklist.GROUP_ROWS
+            assert len(group) == file.groups[number] <= worklist.GROUP_ROWS
             assert len(group) == 1 or sum(group) <= worklist.GROUP_BYTES
 
 
 def test_a_short_list_is_spread_over_the_workers(tmp_path):
     (file,) = worklist.write(works([1] * 16), [], Storage(StorageConfig()), str(tmp_path), workers=2)
-    assert file.row_groups == 8
-
-
-def groups(file):
-    parquet = pq.ParquetFile(file.uri)
-    return [parquet.metadata.row_group(number).num_rows for number in range(parquet.num_row_groups)]
+    assert file.groups == (2,) * 8
 
 
 def test_groups_grow_with_a_long_list_and_stay_a_small_share_of_it(tmp_path, monkeypatch):
     monkeypatch.setattr(worklist, "FILE_ROWS", 1000)
     monkeypatch.setattr(worklist, "SHARE", 20)
     files = list(worklist.write(works([1] * 10_000), [], Storage(), str(tmp_path / "run"), workers=1))
-    found = [groups(file) for file in files]
+    found = [file.groups for file in files]
     assert sum(map(sum, found)) == 10_000
     before = 0
     for size in chain(*found):
@@ -67,7 +62,7 @@ def test_groups_of_a_long_list_leave_each_worker_many(tmp_path, monkeypatch):
     monkeypatch.setattr(worklist, "FILE_ROWS", 1000)
     monkeypatch.setattr(worklist, "SHARE", 20)
     files = list(worklist.write(works([1] * 10_000), [], Storage(), str(tmp_path / "run"), workers=10))
-    assert max(groups(files[-1])) <= 9000 / (10 * worklist.SPREAD)
+    assert max(files[-1].groups) <= 9000 / (10 * worklist.SPREAD)
 
 
 def test_large_documents_stay_few_to_a_group_and_those_that_are_read_alone_stay_alone(tmp_path, monkeypatch):
@@ -75,10 +70,10 @@ def test_large_documents_stay_few_to_a_group_and_those_that_are_read_alone_stay_
     monkeypatch.setattr(worklist, "SHARE", 20)
     monkeypatch.setattr(worklist, "GROUP_BYTES", 100)
     large = list(worklist.write(works([50] * 4000), [], Storage(), str(tmp_path / "large"), workers=1))
-    assert max(groups(large[0])[:20]) == 2
-    assert 2 < max(groups(large[-1])) <= 2 * worklist.GROWN
+    assert max(large[0].groups[:20]) == 2
+    assert 2 < max(large[-1].groups) <= 2 * worklist.GROWN
     alone = list(worklist.write(works([1] * 4000), [], Storage(), str(tmp_path / "alone"), workers=1, group_rows=1))
-    assert set(groups(alone[-1])) == {1}
+    assert set(alone[-1].groups) == {1}
 
 
 def test_the_last_settings_and_all_manifests(tmp_path):

@@ -8,7 +8,7 @@ from dataset import job, rows
 from PIL import Image
 
 from ocrbatch.pipeline.worklist import GROUP_ROWS
-from ocrbatch.stages.batches import GROWN, SHARE
+from ocrbatch.stages.batches import LIST_SHARE, TASK_SHARE
 
 pytestmark = [pytest.mark.ray, pytest.mark.models, pytest.mark.usefixtures("local_ray")]
 
@@ -48,4 +48,4 @@ def test_many_small_pages_leave_few_files_and_no_batch_is_much_of_the_run(tiffs,
     tasks = -(-DOCUMENTS // GROUP_ROWS) + 4  # a short list is spread
     assert len(sizes) <= PAGES / PAGE_BATCH + tasks
     assert records <= 4 + report.seconds["read"] / 5, "a commit takes what has come in ten seconds"
-    assert max(sizes) <= max(PAGE_BATCH, PAGES // SHARE) < PAGE_BATCH * GROWN
+    assert PAGE_BATCH < max(sizes) <= DOCUMENTS / LIST_SHARE + PAGES / TASK_SHARE

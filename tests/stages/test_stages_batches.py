@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from ocrbatch.stages import batches
 from ocrbatch.stages.base import binary_column, bytes_at
-from ocrbatch.stages.batches import GROWN, SHARE, Gatherer, packed, unpacked
+from ocrbatch.stages.batches import GROWN, LIST_SHARE, SECONDS, TASK_SHARE, gathered, packed, unpacked
 
 SIZES = st.lists(st.integers(0, 40), min_size=1, max_size=20)
 
@@ -49,7 +49,7 @@ class Clock:
 @given(SIZES, st.integers(1, 6))
 def test_all_rows_come_out_in_order_in_batches_within_bounds(sizes: list[int], most: int) -> None:
     pages = [page(number, size) for number, size in enumerate(sizes)]
-    found = [packed(pa.concat_tables(batch)) for batch in Gatherer(most).gathered(pages)]
+    found = [packed(pa.concat_tables(batch)) for batch in gathered(pages, most)]
     assert all(len(batch) == 1 for batch in found), "one row is one block"
     whole = pa.concat_tables(found)
     assert unpacked(whole).to_pylist() == pa.concat_tables(pages).to_pylist()
@@ -60,44 +60,37 @@ def test_all_rows_come_out_in_order_in_batches_within_bounds(sizes: list[int], m
 
 def test_a_batch_is_bounded_by_its_bytes(monkeypatch) -> None:
     monkeypatch.setattr(batches, "BYTES", 100)
-    assert sizes_of(Gatherer(8).gathered(map(Item, (30, 30, 500, 9)))) == [2, 1, 1]
+    assert sizes_of(gathered(map(Item, (30, 30, 500, 9)), 8)) == [2, 1, 1]
 
 
-def test_quick_small_pages_are_put_together_by_more_the_more_there_were() -> None:
-    """Never more than a share of what went before, so that what is lost with a batch is a share of it, too."""
-    gatherer, given_before = Gatherer(2, clock=Clock()), 0
-    for number in range(40):  # tasks of 1,000 pages each
-        found = sizes_of(gatherer.gathered([Item()] * 1000))
-        assert sum(found) == 1000
-        for size in found:
-            assert size <= max(2, given_before // SHARE)
-            given_before += size
-        if number == 0:
-            assert set(found[:SHARE]) == {2}
-    assert max(found) == 2 * GROWN
-    assert len(found) == -(-1000 // (2 * GROWN))
+@given(st.integers(0, 10_000), st.integers(1, 10_000))
+def test_a_batch_that_grows_stays_a_share_of_what_comes_before_it(before: int, pages: int) -> None:
+    given_before, sizes = 0, sizes_of(gathered([Item()] * pages, 2, before, Clock()))
+    assert sum(sizes) == pages
+    for size in sizes:
+        bound = before / LIST_SHARE + given_before / TASK_SHARE
+        assert size <= max(2, min(2 * GROWN, bound))
+        given_before += size
+    assert all(size == 2 for size in sizes_of(gathered([Item()] * pages, 2))[:-1]), "none grows where none may"
+
+
+def test_late_in_a_long_list_batches_are_large() -> None:
+    assert sizes_of(gathered([Item()] * 100, 2, 2 * GROWN * LIST_SHARE, Clock())) == [32, 32, 32, 4]
 
 
 def test_a_batch_grows_by_small_pages_alone(monkeypatch) -> None:
-    monkeypatch.setattr(batches, "SHARE", 1)
     monkeypatch.setattr(batches, "GROWN_BYTES", 100)
-    gatherer = Gatherer(2, clock=Clock())
-    assert max(sizes_of(gatherer.gathered([Item()] * 100))) == 2 * GROWN
-    assert sizes_of(gatherer.gathered([Item(30)] * 10)) == [3, 3, 3, 1]
-    assert sizes_of(gatherer.gathered([Item(300)] * 6)) == [2, 2, 2], "as many as without growth"
+    assert sizes_of(gathered([Item(30)] * 10, 2, 10_000, Clock())) == [3, 3, 3, 1]
+    assert sizes_of(gathered([Item(300)] * 6, 2, 10_000, Clock())) == [2, 2, 2], "as many as without growth"
 
 
-def test_nobody_waits_for_a_batch_to_grow(monkeypatch) -> None:
-    monkeypatch.setattr(batches, "SHARE", 1)
-    clock = Clock()
-    gatherer = Gatherer(2, clock=clock)
-    assert max(sizes_of(gatherer.gathered([Item()] * 100))) == 2 * GROWN
-    clock.step = batches.SECONDS
-    assert sizes_of(gatherer.gathered([Item()] * 6)) == [2, 2, 2]
-
-
-def test_a_page_that_is_to_be_alone_stays_alone() -> None:
-    assert set(sizes_of(Gatherer(1, grown=1, clock=Clock()).gathered([Item()] * 2000))) == {1}
+def test_nobody_waits_long_for_a_batch_to_grow() -> None:
+    assert sizes_of(gathered([Item()] * 6, 2, 10_000, Clock(step=SECONDS))) == [2, 2, 2]
+    slow = Clock()
+    found = gathered([Item()] * 64, 2, 10_000, slow)
+    assert len(next(found)) == 32
+    slow.now += 10 * SECONDS
+    assert len(next(found)) == 32, "the time that it takes to hand one on is none that the next one waits"
 
 
 def test_pixels_are_not_copied_on_the_way_out() -> None:
