@@ -41,6 +41,7 @@ with tempfile.TemporaryDirectory() as folder:
         use_textline_orientation=False,
         text_recognition_batch_size=1,
         engine="onnxruntime",
+        device=os.environ.get("RACE_DEVICE"),  # unset: what it chooses itself
         **weights(Path(folder)),
     )
 images = [cv2.imread(path) for path in sys.argv[2:]]
