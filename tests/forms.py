@@ -8,10 +8,10 @@ import numpy as np
 from ocrbatch.records import Pixels
 
 HEIGHT = 1000
-WORDS = (
+WORDS = str.split(
     "Request Change Date From Subject Brand Study Test market Media Type Promotion Retail value Expected redemption "
     "Effective Supervisor Manager Approved Sales area Number Total cost Department Signature Remarks 12.50 4021 1996"
-).split()
+)
 FONT, SCALE, INK = cv2.FONT_HERSHEY_SIMPLEX, 0.5, (20, 20, 20)
 
 

@@ -149,8 +149,8 @@ class OnnxRuntimeGpuEngine(Engine):
         if wanted != got:
             raise UsageError(
                 f"ONNX Runtime could not start its {wanted} and fell back to {got}",
-                "Install NVIDIA's driver, and CUDA, cuDNN (and TensorRT) of the versions that this onnxruntime-gpu wants, "
-                "or set engine.device=cpu.",
+                "Install NVIDIA's driver, and the CUDA, cuDNN (and TensorRT) that this onnxruntime-gpu wants, or set "
+                "engine.device=cpu.",
             )
         return session
 

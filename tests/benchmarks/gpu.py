@@ -5,7 +5,8 @@ workers: processes that share the GPU, detect and recognize, decoded and warmed 
 set against those of the CPU. Without a GPU it says so and ends; `--device cpu` runs it all on the CPU, as a rehearsal.
 
 busy, PCIe in and out: means of `nvidia-smi dmon` over the timed seconds. MB a page: of the memory that is bound to the
-calls. filled: share of the columns in calls for lines that are of lines, and not of padding or empty rows. host: CPU time a page.
+calls. filled: share of the columns in calls for lines that are of lines, and not of padding or empty rows. host: CPU
+time a page.
 """
 
 from __future__ import annotations
@@ -52,6 +53,12 @@ COMPARED = 8  # pages, with the CPU
 START_SECONDS = 600  # TensorRT builds for minutes
 
 
+def models(name: str) -> dict[str, str]:
+    """The config for these models on the CPU."""
+    names = {"detection.model_name": f"{name}_det", "recognition.model_name": f"{name}_rec"}
+    return {"engine.name": "onnxruntime", "engine.device": "cpu", **names}
+
+
 @dataclass(frozen=True, slots=True)
 class Setting:
     """One way to read the pages. batch, page: pixels of the lines, and of the pages, in one call."""
@@ -71,14 +78,7 @@ class Setting:
     def reader(self, model: str, cache: str) -> Reader:
         """Loads the models as this setting wants them."""
         config = load(
-            values={
-                "engine.name": "onnxruntime",
-                "engine.device": "cpu",  # of the config only, so that a machine without a GPU may rehearse
-                "detection.model_name": f"{model}_det",
-                "recognition.model_name": f"{model}_rec",
-                "detection.batch_pixels": self.page,
-                "recognition.batch_pixels": self.batch,
-            }
+            values=models(model) | {"detection.batch_pixels": self.page, "recognition.batch_pixels": self.batch}
         )
         extra: dict[str, Any] = {"provider": self.provider, "tf32": self.tf32}
         if self.provider == "tensorrt":
@@ -285,11 +285,7 @@ def main() -> int:
         return 0
     images = decode(arguments.documents) if arguments.documents else forms(arguments.pages)
     batches = [images[k : k + arguments.page_batch] for k in range(0, len(images), arguments.page_batch)]
-    names = {
-        f"{part}.model_name": f"{arguments.model}_{kind}"
-        for part, kind in (("detection", "det"), ("recognition", "rec"))
-    }
-    cpu = Reader.load(load(values={"engine.name": "onnxruntime", "engine.device": "cpu", **names}))
+    cpu = Reader.load(load(values=models(arguments.model)))
     expected = [text_of(page) for page in cpu.read(images[:COMPARED])]
     print(f"{len(images)} pages, {arguments.model}, {gpu.name() or 'CPU'}, {os.cpu_count()} CPUs")
     print(" " * 48 + "".join(f"{title:>9}" for title, _ in COLUMNS.values()), flush=True)
