@@ -156,10 +156,9 @@ def text_of(page: Reading) -> str:
 
 
 def watched(process: subprocess.Popen[str] | None) -> dict[str, float]:
-    """Ends `nvidia-smi dmon`, and gives the means of its columns; nothing where it did not run, or told nothing."""
+    """The means of what `nvidia-smi dmon` told until it ended; nothing where it did not run, or told nothing."""
     if process is None:
         return {}
-    process.terminate()
     told, _ = process.communicate()
     lines = [line.split() for line in told.splitlines()]
     names = next((line[1:] for line in lines if line[:1] == ["#"] and "sm" in line), [])
@@ -184,7 +183,7 @@ def measure(setting: Setting, model: str, cache: str, batches: list[list[Pixels]
     with suppress(BrokenBarrierError):
         ready.wait(START_SECONDS)
         if setting.device == "gpu" and shutil.which("nvidia-smi"):
-            command = ["nvidia-smi", "dmon", "-i", "0", "-s", "umt", "-d", "1"]
+            command = ["nvidia-smi", "dmon", "-i", "0", "-s", "umt", "-d", "1", "-c", str(max(1, int(seconds) - 1))]
             watching = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     found = [replies.get(timeout=START_SECONDS + 10 * seconds) for _ in workers]
     seen = watched(watching)
