@@ -2,13 +2,12 @@
 
 PY ?= python
 BIN = $(shell $(PY) -c 'import pathlib, sys; print(pathlib.Path(sys.executable).parent)')
-IMAGES ?= tests/resources/documents
 DOCUMENTS ?= tests/resources/documents
 ROUNDS ?= 3
 SEEDS ?= 0-47
 
 .DEFAULT_GOAL := help
-.PHONY: help venv install lint format test test-fast gpu gpu-bench chaos crash faults long fuzz interrupts opening bench choices hashes samples image clean
+.PHONY: help venv install lint format test test-fast gpu gpu-bench chaos crash faults long fuzz interrupts opening scale bench choices tune-proof hashes samples image clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -60,14 +59,21 @@ interrupts: ## Time a run's end after Ctrl-C and SIGTERM (3 minutes)
 opening: ## Time the opening of a log of 100,000 records
 	$(PY) tests/benchmarks/opening.py
 
+scale: ## Measure a page's cost beside its reading, over 20,000 pages of each kind, and the listing of 10,000,000 (10 minutes)
+	$(PY) tests/benchmarks/scale.py run
+	$(PY) tests/benchmarks/scale.py listing
+
 faults: ## Prove that storage that fails, fills up or expires loses nothing (3 minutes)
 	$(PY) -m pytest -m 'slow or not slow' tests/integration/test_faulty_storage.py
 
-bench: ## Race PaddleOCR 3.7 over a folder of images (IMAGES=..., ROUNDS=3); makes PaddleOCR's environment in build/race
-	$(PY) tests/benchmarks/race.py --env build/race/env --rounds $(ROUNDS) --json build/race/race.json $(IMAGES)
+bench: ## Time PaddleOCR, RapidOCR and ocrbatch on the same pages (DOCUMENTS=..., TRUTH=..., PAGES=..., ROUNDS=3); all in build/bench
+	$(PY) tests/benchmarks/bench.py $(DOCUMENTS) $(if $(TRUTH),--truth $(TRUTH)) $(if $(PAGES),--pages $(PAGES)) --rounds $(ROUNDS) --json build/bench/bench.json --plot build/bench/bench.png
 
 choices: ## Measure what each choice of the CPU engines gains (DOCUMENTS=..., some minutes)
 	$(PY) tests/benchmarks/choices.py $(DOCUMENTS)
+
+tune-proof: ## Race the tuner against a full sweep of its grid (DOCUMENTS=..., 45 minutes)
+	$(PY) tests/benchmarks/tune.py --json build/tune.json $(DOCUMENTS)
 
 hashes: ## Print a hash of the results for each engine, batch size, order and number of threads (DOCUMENTS=...)
 	$(PY) tests/benchmarks/identity.py $(DOCUMENTS)

@@ -33,7 +33,8 @@ from ocrbatch import safe_yaml
 from ocrbatch.errors import UsageError
 
 # Raised by hand whenever the same input would give another row; part of every fingerprint.
-RESULT_VERSION: Final = 2
+RESULT_VERSION: Final = 3
+MEMORY_MB: Final = 1024  # of the shapes of one model that an engine has compiled
 BATCH_PIXELS: Final = 4096  # of the crops in one call of the recognizer, their widths together
 PAGE_PIXELS: Final = 2 << 20  # of the pages in one call of the detector on a GPU, their areas together
 
@@ -189,6 +190,9 @@ class EngineConfig(Section):
     """auto: bf16 on CPUs that compute in it (OpenVINO), else fp32."""
     threads: int = Field(default=0, ge=0)
     """CPU threads of one engine; 0 takes what the worker was given."""
+    memory_mb: int = Field(default=MEMORY_MB, ge=1)
+    """OpenVINO: memory in MiB, by an estimate that is above what it takes, for the widths of lines that a worker has
+    compiled its model for; beyond it the least used is dropped, and compiled again when it is needed."""
     isa_cap: str | None = None
     """Highest instruction set to use, so that a mixed cluster computes the same bits: avx512, avx512_vnni, avx512_bf16
     or amx. OpenVINO alone keeps it, and can't be held to avx2 on a CPU with AVX-512."""
@@ -247,7 +251,8 @@ class PipelineConfig(Section):
     """split: detection and recognition in pools of their own; fused: one pool does both."""
     page_batch: int = Field(default=8, ge=1)
     """Pages that one call of a stage works on, up to 64 MiB of pixels; what such a call holds is lost with its worker.
-    GPUs want 16 or more."""
+    GPUs want 16 or more. In a long run of small pages that are decoded quickly, up to 16 calls' pages travel, and are
+    lost, together: at most 8 MiB of pixels, and a 128th of what was decoded before them."""
     decoders: int | None = Field(default=None, ge=1)
     """Number of decode workers."""
     detectors: int | None = Field(default=None, ge=1)
@@ -291,17 +296,19 @@ def load(
     overrides: Sequence[str] = (),
     source: str = "the config",
     values: Mapping[str, Any] | None = None,
+    profile: Mapping[str, Any] | None = None,
 ) -> JobConfig:
     """Builds a config from YAML text or its tree, from `key=value` overrides, read as YAML, and values as they are.
 
-    values: by their keys, as `output.uri`; they win. Raises UsageError that names the key, what is wrong with it and
-    where it came from.
+    values: by their keys, as `output.uri`; they win. profile: the tree of another config, whose keys count where none
+    of these names them. Raises UsageError that names the key, what is wrong with it and where it came from.
     """
     tree = _tree(given, source) if isinstance(given, str) else copy.deepcopy(dict(given))
     for item in overrides:
         _assign(tree, *_parsed(item))
     for key, value in (values or {}).items():
         _assign(tree, key, value)
+    _fill(tree, profile or {})
     try:
         return JobConfig.model_validate(tree)
     except ValidationError as error:  # not as the cause, either: it quotes values
@@ -326,14 +333,23 @@ def _tree(text: str, source: str) -> dict[str, Any]:
 
 def load_file(path: Path, overrides: Sequence[str] = (), values: Mapping[str, Any] | None = None) -> JobConfig:
     """Reads a YAML file from disk; see `load`."""
+    return load(read_file(path), overrides, str(path), values)
+
+
+def read_file(path: Path) -> str:
+    """The text of a config on disk. Raises UsageError."""
     try:
         with path.open(encoding="utf8") as file:
-            text = file.read(safe_yaml.MAX_CHARACTERS + 1)  # enough to see that it is too long
+            return file.read(safe_yaml.MAX_CHARACTERS + 1)  # enough to see that it is too long
     except (OSError, UnicodeDecodeError) as error:
         cause = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         remedy = "Name a YAML file; documents go after --input, and a glob goes in quotes."
         raise UsageError(f"can't read the config {path}: {cause}", remedy) from error
-    return load(text, overrides, str(path), values)
+
+
+def named(text: str, source: str) -> dict[str, Any]:
+    """The tree of what a config names, once it is known to be one. Raises UsageError; see `load`."""
+    return load(text, source=source).model_dump(exclude_unset=True)
 
 
 def _parsed(item: str) -> tuple[str, Any]:
@@ -359,6 +375,17 @@ def _assign(tree: dict[str, Any], key: str, value: Any) -> None:
         if not isinstance(node, dict):
             raise UsageError(f"--set {key}: {part!r} is a value, not a section", "`ocrbatch config` lists every key.")
     node[last] = value
+
+
+def _fill(tree: dict[str, Any], profile: Mapping[str, Any]) -> None:
+    """Puts into the tree what it does not name. A key that it names null is named; a section that is null is empty."""
+    for key, value in profile.items():
+        if isinstance(value, Mapping) and tree.setdefault(key, {}) is None:
+            tree[key] = {}
+        if isinstance(value, Mapping) and isinstance(tree[key], dict):
+            _fill(tree[key], value)
+        else:
+            tree.setdefault(key, copy.deepcopy(value))
 
 
 def _explain(error: ValidationError, source: str) -> str:

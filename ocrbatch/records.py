@@ -30,11 +30,6 @@ class Document:
     mtime: datetime | None = None
     extra: dict[str, Any] = field(default_factory=dict)
 
-    @property
-    def key(self) -> tuple[str, str]:
-        """(uri, etag)."""
-        return self.uri, self.etag
-
 
 @dataclass(frozen=True, slots=True)
 class Page:

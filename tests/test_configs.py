@@ -92,6 +92,22 @@ def test_values_win_and_are_taken_as_they_are() -> None:
     assert config.load({"output": {"uri": name}}).output.uri == name
 
 
+def test_a_profile_counts_where_nothing_else_names_a_key() -> None:
+    profile = {"pipeline": {"layout": "split", "page_batch": 4, "readers": 2}, "engine": {"threads": 1}}
+    text = "pipeline: {page_batch: 16, readers: null}\nengine:\n"
+    job = config.load(text, ["pipeline.layout=fused"], profile=profile)
+    assert (job.pipeline.layout, job.pipeline.page_batch, job.engine.threads) == ("fused", 16, 1)
+    assert job.pipeline.readers is None, "null is a value, too"
+    assert config.load("pipeline:\n", profile=profile).pipeline.readers == 2, "an empty section names nothing"
+    assert config.load(profile=profile) == config.load(profile)
+
+
+def test_what_a_profile_names_is_only_what_it_says() -> None:
+    assert config.named("pipeline: {readers: 2}", "p.yaml") == {"pipeline": {"readers": 2}}
+    with pytest.raises(UsageError, match=r"p\.yaml: pipeline\.reader: there is no such key"):
+        config.named("pipeline: {reader: 2}", "p.yaml")
+
+
 def test_a_page_number_needs_no_quotes_and_zero_is_not_all() -> None:
     assert [config.load(overrides=[f"documents.pages={n}"]).documents.pages for n in ("3", "0", "2-", "")] == [
         *("3", "0", "2-", "")

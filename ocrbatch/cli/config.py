@@ -7,7 +7,7 @@ import json
 from functools import reduce
 from typing import Any, Final
 
-from ocrbatch.cli.options import job_arguments, job_config, print_json
+from ocrbatch.cli.options import job_arguments, job_config, print_json, profile_argument
 from ocrbatch.cli.streams import tell
 from ocrbatch.config import JobConfig, keys
 
@@ -17,6 +17,7 @@ HIDDEN: Final = "**********"  # as pydantic writes a SecretStr
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the verb's arguments."""
     job_arguments(parser)
+    profile_argument(parser)
 
 
 def execute(arguments: argparse.Namespace) -> int:

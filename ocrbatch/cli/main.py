@@ -23,6 +23,7 @@ VERBS: Final = {
     "retry": "read failed pages again that no run repeats by itself",
     "dismiss": "end the failures of files that were deleted or excluded",
     "show": "draw a page's polygons and texts over it, as a PNG",
+    "tune": "find the fastest settings for a sample on this machine",
     "models": "list, fetch and check the weights",
     "config": "show every key, its meaning and its value",
     "doctor": "check this machine: engines, weights, libraries",

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from ocrbatch.config import JobConfig, StorageConfig, load, load_file
+from ocrbatch.config import JobConfig, StorageConfig, load, named, read_file
 from ocrbatch.errors import OcrBatchError, UsageError
 from ocrbatch.safe_yaml import MAX_CHARACTERS
 from ocrbatch.storage.uris import redact, without_user
@@ -29,16 +29,27 @@ def job_arguments(parser: argparse.ArgumentParser) -> None:
                         help="any key of the config, for example documents.dpi=200; may be repeated")  # fmt: skip
 
 
+def profile_argument(parser: argparse.ArgumentParser) -> None:
+    """Settings of this machine, for a verb that takes `job_arguments`."""
+    told = "what `ocrbatch tune` wrote: its keys count where neither CONFIG nor --set name them"
+    parser.add_argument("--profile", metavar="FILE", help=told)
+
+
 def job_config(arguments: argparse.Namespace) -> JobConfig:
-    """The config of a verb that took `job_arguments`; flags win over the file."""
+    """The config of a verb that took `job_arguments`; flags win over the file, and the file over a profile."""
     flags = {"input.uris": arguments.input, "input.manifest": arguments.manifest, "output.uri": arguments.output}
     values = {key: value for key, value in flags.items() if value}
-    path = arguments.config or arguments.config_option
+    profile = getattr(arguments, "profile", None)
+    beneath = named(*_text(profile)) if profile else None
+    text, source = _text(arguments.config or arguments.config_option)
+    return load(text, arguments.overrides, source, values, beneath)
+
+
+def _text(path: str | None) -> tuple[str, str]:
+    """A config's text, and what to call it."""
     if path is None:
-        return load("", arguments.overrides, "the command line", values)
-    if "://" in path:
-        return load(_read(path), arguments.overrides, redact(path), values)
-    return load_file(Path(path), arguments.overrides, values)
+        return "", "the command line"
+    return (_read(path), redact(path)) if "://" in path else (read_file(Path(path)), path)
 
 
 def _read(uri: str) -> str:

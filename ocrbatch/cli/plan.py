@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 
-from ocrbatch.cli.options import job_arguments, job_config, print_json
+from ocrbatch.cli.options import job_arguments, job_config, print_json, profile_argument
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the verb's arguments."""
     job_arguments(parser)
+    profile_argument(parser)
 
 
 def execute(arguments: argparse.Namespace) -> int:

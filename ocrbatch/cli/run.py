@@ -7,7 +7,7 @@ import contextlib
 import sys
 from collections.abc import Callable
 
-from ocrbatch.cli.options import job_arguments, job_config
+from ocrbatch.cli.options import job_arguments, job_config, profile_argument
 from ocrbatch.cli.streams import tell
 from ocrbatch.errors import OcrBatchError
 from ocrbatch.report.summary import RunReport
@@ -16,6 +16,7 @@ from ocrbatch.report.summary import RunReport
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the verb's arguments."""
     job_arguments(parser)
+    profile_argument(parser)
     parser.add_argument("--wait", action="store_true", help="wait for another run of the same output to end")
 
 

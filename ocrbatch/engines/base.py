@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ocrbatch.config import BATCH_PIXELS
+from ocrbatch.config import BATCH_PIXELS, MEMORY_MB
 from ocrbatch.models.weights import Head, Weights
 from ocrbatch.records import Pixels
 
@@ -37,13 +37,15 @@ Outputs = tuple[NDArray[np.generic], ...]
 class EngineOptions:
     """How to run, not what.
 
-    threads: CPU threads, at least 1. precision is resolved, never auto. batch_pixels: total width of the lines in one
+    threads: CPU threads, at least 1. precision is resolved, never auto. memory_mb: of the shapes that a model
+    was compiled for. batch_pixels: total width of the lines in one
     call of a ctc model; on GPUs also total area of the pages in one call of a map model (see `rows_of`).
     """
 
     device: str = "cpu"
     precision: str = "fp32"
     threads: int = 1
+    memory_mb: int = MEMORY_MB
     isa_cap: str | None = None
     batch_pixels: int = BATCH_PIXELS
     extra: dict[str, Any] = field(default_factory=dict)
@@ -70,6 +72,10 @@ class Engine(Protocol):
         Until the last is taken, or the generator closed, nothing else may be run.
         """
         yield from map(self.run, batches)
+
+    def rows_computed(self, shape: tuple[int, ...]) -> int:
+        """Rows that the model computes for a batch of this shape, those included that its calls are filled up with."""
+        return shape[0]
 
 
 def rows_of(size: int, batch_pixels: int) -> int:

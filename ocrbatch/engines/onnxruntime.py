@@ -58,6 +58,11 @@ class OnnxRuntimeEngine(Engine):
         pixels = checked_batch(pixels)
         return checked_outputs(reduced(self._head, (self._infer(*call) for call in self._calls(pixels))))
 
+    def rows_computed(self, shape: tuple[int, ...]) -> int:
+        """See `Engine.rows_computed`."""
+        is_narrow = self._head == "ctc" and shape[2] <= CPU_ROWS_WIDTH
+        return max(2, shape[0]) if is_narrow else shape[0]
+
     def _calls(self, pixels: Pixels) -> Calls:
         count, _, width, _ = pixels.shape
         if self._head == "ctc" and width <= CPU_ROWS_WIDTH:

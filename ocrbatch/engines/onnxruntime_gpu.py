@@ -94,6 +94,11 @@ class OnnxRuntimeGpuEngine(Engine):
         with closing(calls) as found:
             yield from map(self._joined, found)
 
+    def rows_computed(self, shape: tuple[int, ...]) -> int:
+        """See `Engine.rows_computed`."""
+        rows = self._call_shape(*shape[1:3])[0]
+        return -(-shape[0] // rows) * rows
+
     def _call_shape(self, height: int, width: int) -> Shape:
         """Of each call with rows of this size."""
         if self._weights.head == "ctc":

@@ -11,9 +11,12 @@ from collections import OrderedDict
 from collections.abc import Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
+from pathlib import Path
+from threading import Lock, local
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ocrbatch.engines import cpu
 from ocrbatch.engines.base import Engine, EngineOptions, Outputs, Weights, checked_batch, checked_outputs
@@ -28,13 +31,12 @@ _CAPS: Final[set[str]] = set()  # what this process has settled on, empty before
 # 3.5 ms alone and 2.7 among four, of 320 px 6.9 and 6.2, of 640 px 13.3 either way, and of 1,280 px 27 and 29.
 ROWS: Final = 4
 ROWS_WIDTH: Final = 320
-# A shape of PP-OCRv6_small_rec costs 0.15 s and 31-40 MB, in bf16 as in fp32. More than the recognizer's 24 widths with
-# the second model of the 9 narrow ones: an LRU that is smaller than a cycle through it misses every time.
-COMPILED_SHAPES: Final = 40
 # Calls of a ctc model at once, each with its share of the threads: small layers leave threads waiting. On two cores
 # receipts are recognized in 152 ms a page, with both threads in one call in 167. The calls are of different shapes: a
 # second stream would add 40% to the memory of each.
 LANES: Final = 2
+# Steps of lines in one call of a head that stands apart.
+STEPS: Final = 32
 # Kernels that a model of dynamic shapes keeps for sizes it has seen. By the plugin's own bound of 5,000 the detector
 # grew by 701 MiB over 320 pages of as many sizes; by this one by 322, with the same bits. Pages of ever new sizes then
 # take a tenth longer: 80 ms against 73 (medians of three turns).
@@ -44,8 +46,7 @@ KERNELS: Final = 200
 class OpenVinoEngine(Engine):
     """One model in OpenVINO's CPU plugin; see `Engine`.
 
-    options.extra: `compiled_shapes`, bound of the compiled models that are kept; names in capitals go to the plugin as
-    they are, for example CACHE_DIR, a folder for compiled models (half the time to compile, 20 MB more memory each).
+    options.extra: names in capitals go to the plugin as they are.
     """
 
     def __init__(self, weights: Weights, options: EngineOptions) -> None:
@@ -53,20 +54,26 @@ class OpenVinoEngine(Engine):
         try:
             import openvino as ov
 
-            from ocrbatch.engines.openvino_graph import graph
+            from ocrbatch.engines.openvino_graph import graph, head_graph
         except ImportError as error:
             raise MissingExtraError("openvino", "openvino", "The engine openvino") from error
         self._core = ov.Core()
         self._head = weights.head
-        self._limit = int(options.extra.get("compiled_shapes", COMPILED_SHAPES))
+        self._limit = shapes_within(options.memory_mb << 20, Path(weights.path).stat().st_size)
         lanes = min(LANES, options.threads) if weights.head == "ctc" else 1
         self._pool = ThreadPoolExecutor(lanes, "openvino") if lanes > 1 else None
         self._properties = _properties(options, threads=-(-options.threads // lanes))
         self._compiled: OrderedDict[tuple[int, ...], Any] = OrderedDict()
+        self._lock = Lock()
+        self._classes: Any = None  # the head, where it stands apart
+        self._mine = local()
         try:
-            self._model = graph(self._core.read_model(weights.path), weights)
+            self._model, head = graph(self._core.read_model(weights.path), weights)
             if weights.head == "map":
                 self._request(())
+            elif head:
+                shared = self._properties | {"NUM_STREAMS": lanes, "INFERENCE_NUM_THREADS": options.threads}
+                self._classes = self._core.compile_model(head_graph(head, STEPS), "CPU", shared)
         except RuntimeError as error:
             raise ModelError(
                 f"OpenVINO can't load {weights.path}: {_first_line(error)}",
@@ -80,7 +87,7 @@ class OpenVinoEngine(Engine):
         some 20 pages of exactly one size. A ctc model with dynamic shapes takes 2.5 ms a call longer, of 3.5 to 13.
         """
         calls = self._calls(pixels)
-        return self._joined([_infer(self._request(call.shape), call) for call in calls])
+        return self._joined([self._call(call) for call in calls])
 
     def run_many(self, batches: Iterable[Pixels]) -> Generator[Outputs]:
         """Executes batches, with more than one thread LANES calls of a ctc model at once; see `Engine.run_many`."""
@@ -104,22 +111,51 @@ class OpenVinoEngine(Engine):
 
     def _start(self, pixels: Pixels) -> Future[list[Any]]:
         assert self._pool is not None
-        return self._pool.submit(_infer, self._request(pixels.shape), pixels)
+        return self._pool.submit(self._call, pixels)
+
+    def _call(self, pixels: Pixels) -> list[Any]:
+        found = _infer(self._request(pixels.shape), pixels)
+        return found if self._classes is None else self._best(found[0])
+
+    def _best(self, features: NDArray[np.float32]) -> list[Any]:
+        """What a head that stands apart makes of (B, T, C), STEPS at a time: classes and probabilities, (B, T)."""
+        if not hasattr(self._mine, "head"):  # a request for each lane, which share its weights
+            self._mine.head = self._classes.create_infer_request()
+        lines, steps, channels = features.shape
+        count = lines * steps
+        whole = np.zeros((-(-count // STEPS) * STEPS, channels), np.float32)
+        whole[:count] = features.reshape(count, channels)
+        found = [_infer(self._mine.head, whole[k : k + STEPS]) for k in range(0, len(whole), STEPS)]
+        return [np.concatenate(same)[:count].reshape(lines, steps) for same in zip(*found, strict=True)]
 
     def _request(self, shape: tuple[int, ...]) -> Any:
-        """An infer request for pixels of this shape, compiled at its first use, the least used one dropped for it."""
+        """An infer request for pixels of this shape, compiled at its first use, the least used one dropped for it.
+
+        Calls of one shape never run beside each other, so none is compiled twice; those of others compile beside it.
+        """
         if self._head == "map":
             shape = (-1, -1, -1, 3)
-        if shape in self._compiled:
-            self._compiled.move_to_end(shape)
-            return self._compiled[shape]
-        while len(self._compiled) >= self._limit:
-            self._compiled.popitem(last=False)
-        model = self._model.clone()  # shares the constants
-        model.reshape(list(shape))
+        with self._lock:
+            if shape in self._compiled:
+                self._compiled.move_to_end(shape)
+                return self._compiled[shape]
+            model = self._model.clone()  # shares the constants
+            model.reshape(list(shape))
         request = self._core.compile_model(model, "CPU", self._properties).create_infer_request()
-        self._compiled[shape] = request
+        with self._lock:
+            self._compiled[shape] = request
+            if len(self._compiled) > self._limit:
+                self._compiled.popitem(last=False)
         return request
+
+
+def shapes_within(memory: int, file: int) -> int:
+    """How many shapes of a model whose file has so many bytes may be compiled within so much memory; two at least.
+
+    Of PP-OCRv6_small_rec, 20 MiB, a shape takes 17 MiB in bf16, without its head, and 0.15 s to compile. An LRU that is
+    smaller than a cycle through it misses every time: its 24 widths, 9 of them in a second model for ROWS, take 33.
+    """
+    return max(2, memory // max(1, file))
 
 
 def _infer(request: Any, pixels: Pixels) -> list[Any]:
@@ -139,10 +175,10 @@ def _properties(options: EngineOptions, threads: int) -> dict[str, Any]:
     for key, value in options.extra.items():
         if key.isupper():
             found[key] = value
-        elif key != "compiled_shapes":
+        else:
             raise UsageError(
                 f"the engine openvino has no option {key!r}",
-                "engine.options takes compiled_shapes, or the plugin's own names.",
+                "engine.options takes the plugin's own names, in capitals.",
             )
     return found
 

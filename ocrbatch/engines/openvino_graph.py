@@ -1,5 +1,5 @@
-"""What OpenVINO's CPU plugin is given in place of the graph in a file: bytes go in, a ctc head gives its best classes,
-and a map's head is in a form that the plugin computes fast.
+"""What OpenVINO's CPU plugin is given in place of the graph in a file: bytes go in, a ctc head stands apart and gives
+its best classes, and a map's head is in a form that the plugin computes fast.
 
 Invariant: the same function as the file's, apart from rounding.
 """
@@ -19,6 +19,8 @@ from ocrbatch.models.weights import Weights
 Floats = NDArray[np.float32]
 # From the output up: the head of Differentiable Binarization, which doubles the map's sides twice.
 MAP_HEAD: Final = ("Sigmoid", "Add", "ConvolutionBackpropData", "Relu", "Add", "ConvolutionBackpropData")
+# From the output up: the head of a ctc model, beside nodes that do nothing.
+CTC_HEAD: Final = ("Softmax", "Add", "MatMul")
 DOUBLING: Final = {
     "strides": [2, 2],
     "dilations": [1, 1],
@@ -39,25 +41,62 @@ class MapHead(NamedTuple):
     last_bias: Floats
 
 
-def graph(model: Any, weights: Weights) -> Any:
-    """A model as read from its file, with uint8 (B, H, W, 3) in, and out a map, float32 (B, 1, H, W), or the best
-    classes and their probabilities, int32 and float32 (B, T).
+class CtcHead(NamedTuple):
+    """The end of a ctc model. features: (B, T, C), what goes into it; matrix (C, classes), bias (1, classes)."""
+
+    features: Any
+    matrix: Floats
+    bias: Floats
+
+
+def graph(model: Any, weights: Weights) -> tuple[Any, CtcHead | None]:
+    """A model as read from its file, with uint8 (B, H, W, 3) in, and its head where that stands apart.
+
+    Out comes a map, float32 (B, 1, H, W); of a ctc model what its head takes, float32 (B, T, C), or, where its head is
+    of an unknown build, the best classes and their probabilities, int32 and float32 (B, T).
     """
     output = model.output(0).get_node().input_value(0)
-    results = best_classes(output) if weights.head == "ctc" else [fast_map(output)]
+    head = ctc_head(output) if weights.head == "ctc" else None
+    results = [fast_map(output)] if weights.head == "map" else [head.features] if head else best_classes(output)
     steps = PrePostProcessor(Model(results, model.get_parameters(), weights.name))
     steps.input().tensor().set_element_type(Type.u8).set_layout(Layout("NHWC"))
     steps.input().model().set_layout(Layout("NCHW"))
     floats = steps.input().preprocess().convert_element_type(Type.f32)
     floats.mean([m / weights.scale for m in weights.mean]).scale([s / weights.scale for s in weights.std])
-    return steps.build()
+    return steps.build(), head
 
 
-def best_classes(output: Any) -> list[Any]:
-    """Of probabilities (B, T, classes): the best class of each step, and its own."""
-    classes, one = op.constant(2, dtype=np.int32), op.constant(1, dtype=np.int32)
-    best = op.topk(output, one, 2, "max", "none", index_element_type="i32")
-    return [op.squeeze(best.output(place), classes) for place in (1, 0)]
+def best_classes(output: Any, axis: int = 2) -> list[Any]:
+    """Of probabilities (B, T, classes), or with the axis 1 (N, classes): the best class of each step, and its own."""
+    classes, one = op.constant(axis, dtype=np.int32), op.constant(1, dtype=np.int32)
+    best = op.topk(output, one, axis, "max", "none", index_element_type="i32")
+    return [op.squeeze(best.output(place), classes).output(0) for place in (1, 0)]
+
+
+def ctc_head(output: Any) -> CtcHead | None:
+    """The head that these probabilities (B, T, classes) come from: a matrix, a bias and a softmax; None for others."""
+    nodes: list[Any] = []
+    for kind in CTC_HEAD:
+        node = (nodes[-1].input_value(0) if nodes else output).get_node()
+        while node.get_type_name() == "Identity":
+            node = node.input_value(0).get_node()
+        if node.get_type_name() != kind:
+            return None
+        nodes.append(node)
+    _, total, product = nodes
+    operands = [node.input_value(1).get_node() for node in (product, total)]
+    if any(node.get_type_name() != "Constant" for node in operands) or any(product.get_attributes().values()):
+        return None
+    matrix, bias = (np.asarray(node.get_data(), np.float32) for node in operands)
+    is_known = matrix.ndim == 2 and bias.size == matrix.shape[1] and len(product.get_output_partial_shape(0)) == 3
+    return CtcHead(product.input_value(0), matrix, bias.reshape(1, -1)) if is_known else None
+
+
+def head_graph(head: CtcHead, steps: int) -> Any:
+    """A head by itself: features, float32 (steps, C), to best classes and probabilities, int32 and float32 (steps,)."""
+    features = op.parameter([steps, head.matrix.shape[0]], Type.f32)
+    logits = op.add(op.matmul(features, op.constant(head.matrix), False, False), op.constant(head.bias))
+    return Model(best_classes(op.softmax(logits, 1), axis=1), [features], "head")
 
 
 def fast_map(output: Any) -> Any:

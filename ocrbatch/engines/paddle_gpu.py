@@ -53,6 +53,11 @@ class PaddleGpuEngine(Engine):
         found = [self._infer(pixels[k : k + rows], rows) for k in range(0, len(pixels), rows)]
         return checked_outputs(tuple(np.concatenate(calls) for calls in zip(*found, strict=True)))
 
+    def rows_computed(self, shape: tuple[int, ...]) -> int:
+        """See `Engine.rows_computed`."""
+        rows = self._rows(*shape[1:3])
+        return -(-shape[0] // rows) * rows
+
     def _rows(self, height: int, width: int) -> int:
         if self._weights.head == "ctc":
             return rows_of(width, self._options.batch_pixels)

@@ -45,7 +45,7 @@ RUNTIMES: Final[dict[str, Runtime]] = {
         formats=("onnx",),
         precisions={"cpu": ("fp32", "bf16")},
         distributions=("openvino",),
-        neutral=frozenset({"compiled_shapes", "CACHE_DIR", "CACHE_MODE", "CPU_RUNTIME_CACHE_CAPACITY"}),
+        neutral=frozenset({"CACHE_DIR", "CACHE_MODE", "CPU_RUNTIME_CACHE_CAPACITY"}),
     ),
     "onnxruntime": Runtime(
         module="onnxruntime",
@@ -106,6 +106,7 @@ def choose(config: EngineConfig, threads: int | None = None, batch_pixels: int =
         device=device,
         precision=precision,
         threads=config.threads or threads or cpu.usable_threads(),
+        memory_mb=config.memory_mb,
         isa_cap=config.isa_cap,
         batch_pixels=batch_pixels,
         extra=dict(config.options),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
@@ -25,20 +26,35 @@ from ocrbatch.stages.write import Imprint, WriteStage
 CRASHES: Final[dict[str, Any]] = {"max_restarts": -1, "max_task_retries": 1}
 
 
+@dataclass(frozen=True, slots=True)
+class Stages:
+    """The classes of the workers that hold models; `tuning` puts a witness around each."""
+
+    read: type = ReadStage
+    detect: type = DetectStage
+    recognize: type = RecognizeStage
+
+
 def build(
-    identity: Identity, pools: Pools, manifest: Sequence[ManifestFile], imprint: Imprint, *, alone: bool = False
+    identity: Identity,
+    pools: Pools,
+    manifest: Sequence[ManifestFile],
+    imprint: Imprint,
+    *,
+    alone: bool = False,
+    stages: Stages = Stages(),
 ) -> Dataset:
     """manifest -> decode -> (detect -> recognize | read) -> write: a lazy Dataset of write results (`write.RESULT`).
 
     alone: each page is a batch, and so a task, of its own: a worker that dies loses that page only.
     """
     config = identity.config
-    page_batch = 1 if alone else config.pipeline.page_batch
     # Blocks that are there, and not a Datasource: its tasks would each start a process, which takes seconds.
     places = [pa.table([[file.uri], [group]], schema=PLACE) for file in manifest for group in range(file.row_groups)]
     pages = ray.data.from_blocks(places).map_batches(
         DecodeStage,
-        fn_constructor_args=(config, identity.decoders, page_batch),
+        fn_constructor_args=(config, identity.decoders),
+        fn_constructor_kwargs={"alone": alone},
         **_pool(pools.decoders, imprint.run_id, alone),
     )
 
@@ -47,10 +63,10 @@ def build(
         return rows.map_batches(stage, fn_constructor_args=args, **_pool(pool, imprint.run_id, alone))
 
     if pools.readers:
-        lines = models(pages, ReadStage, pools.readers)
+        lines = models(pages, stages.read, pools.readers)
     else:
         assert pools.detectors and pools.recognizers, "the layout split has two pools"
-        lines = models(models(pages, DetectStage, pools.detectors), RecognizeStage, pools.recognizers)
+        lines = models(models(pages, stages.detect, pools.detectors), stages.recognize, pools.recognizers)
     # Workers and not tasks: on a small machine Ray ends a task's process after a second without work.
     return lines.map_batches(
         WriteStage,

@@ -29,6 +29,7 @@ from ocrbatch.pipeline.session import end_workers
 from ocrbatch.pipeline.worklist import ManifestFile
 from ocrbatch.report.progress import Progress
 from ocrbatch.report.summary import RunReport
+from ocrbatch.report.where import Where
 from ocrbatch.sinks.commit import Committer
 from ocrbatch.sources.selection import Tally, Work
 from ocrbatch.stages.base import ROW
@@ -59,6 +60,7 @@ class Job:
     progress: Progress = field(default_factory=lambda: Progress(0))
     met: set[tuple[str, str]] = field(default_factory=set)
     home: int = 0
+    where: Where = field(default_factory=Where)
     pending: list[Written] = field(default_factory=list)
     committed: float = 0.0
 
@@ -78,6 +80,7 @@ class Job:
         self.report.documents_read = sum(file.rows for file in left)
         self.progress = Progress(self.report.documents_read)
         self._lap("start")
+        began = time.time()
         for number in range(1, PASSES + 1):
             self._pass(cluster, pools, left, again=number > 1, alone=number == PASSES)
             self._adopt()
@@ -95,6 +98,7 @@ class Job:
             end_workers(self.report.run_id)
         self.progress.end()
         self._lap("read")
+        self._split_load(began)
 
     def read_nothing(self, inputs: Source) -> None:
         """In place of `read` where nothing is left to read: says so beside the output, for which no Ray is needed."""
@@ -179,10 +183,12 @@ class Job:
             message, remedy, exit_code = written.stop
             raise ending(exit_code)(message, remedy)
         self.home += 1
+        self.where.add(written.spans)
         self.report.count(written.pages, written.lines, written.blank, written.failures)
-        for key, count in _documents(written):
+        for key, count, whole in _documents(written):
             if key not in self.met:
-                self.met.add(key)
+                if not whole:  # else it does not come again: a million documents of one page would be 110 MB
+                    self.met.add(key)
                 held = len(self.committer.ledger.pages_held(*key)[1])
                 self.progress.meet(1 if count is None else max(0, len(self.expected(count)) - held))
         for _ in written.ignored:
@@ -231,9 +237,16 @@ class Job:
             self._commit()
 
     def _save(self) -> None:
+        self.report.stages, self.report.padding_ratio = self.where.to_json(), round(self.where.fill.padding_ratio, 4)
         published = self.committer.ledger.published.values()
         self.report.parts_published = sum(p.kind == "pages" and p.n > self.committer.epoch for p in published)
         self.storage.put(join(self._folder, worklist.REPORT), self.report.to_json().encode())
+
+    def _split_load(self, began: float) -> None:
+        """Of the phase read, what came before a worker had its model and a batch is the phase load."""
+        whole = self.report.seconds.pop("read")
+        load = round(min(max(0.0, self.where.began - began), whole), 3) if self.where.stages else 0.0
+        self.report.seconds |= {"load": load, "read": round(whole - load, 3)}
 
     def _lap(self, phase: str) -> None:
         now = time.monotonic()
@@ -241,9 +254,10 @@ class Job:
         self.clock = now
 
 
-def _documents(written: Written) -> Iterator[tuple[tuple[str, str], int | None]]:
+def _documents(written: Written) -> Iterator[tuple[tuple[str, str], int | None, bool]]:
+    """(document, its page count if known, whether all its pages are there)."""
     for part in written.parts:
         for held in part.pages:
-            yield held.key, held.page_count
+            yield held.key, held.page_count, len(held.pages) == held.page_count
         for failed in part.failures:
-            yield failed.key, failed.page_count
+            yield failed.key, failed.page_count, False

@@ -45,6 +45,13 @@ def patience(home: Callable[[], int], limit: float, *, again: bool) -> Iterator[
         grown, since = now > (0 if again else since), now
         return renews(lost, now, limit, grown=grown)
 
+    with judged(judge):
+        yield
+
+
+@contextmanager
+def judged(judge: Callable[[int], bool]) -> Iterator[None]:
+    """For the length of a `with`, `judge` is asked at each step of Ray Data's loop; what it raises ends the pass."""
     Patience.judge = judge
     try:
         yield

@@ -26,6 +26,7 @@ class Cluster:
     """What Ray offers in all, over nodes that are taken to be alike.
 
     elsewhere: some of it is on other machines. lives_on: the process was in it before the run, and stays in it.
+    memory: bytes for workers, beside Ray's object store; 0: unknown.
     """
 
     cpus: float
@@ -33,6 +34,7 @@ class Cluster:
     nodes: int = 1
     elsewhere: bool = False
     lives_on: bool = False
+    memory: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ import ray
 from ocrbatch.config import JobConfig, PipelineConfig
 from ocrbatch.errors import StoppedEarlyError, UsageError
 from ocrbatch.pipeline.drain import explained
+from ocrbatch.pipeline.forgetting import Forgetting
 from ocrbatch.pipeline.interrupts import held
 from ocrbatch.pipeline.patience import LEAST_LOST, Patience
 from ocrbatch.pipeline.prepare import cluster_address
@@ -181,7 +182,11 @@ def _settings(object_store_mb: int | None) -> Iterator[None]:
     context.downstream_capacity_backpressure_ratio = WAITING
     context.target_max_block_size = 1  # each batch (`stages.batches`) is a block
     context.max_errored_blocks = LEAST_LOST
-    context.custom_execution_callback_classes = [*context.custom_execution_callback_classes, Patience]
+    context.custom_execution_callback_classes = [
+        *context.custom_execution_callback_classes,
+        Patience,
+        Forgetting,
+    ]
     context.max_consecutive_actor_init_deaths = INIT_DEATHS
     if object_store_mb is not None:
         options = context.execution_options
@@ -217,7 +222,8 @@ def _cluster() -> Cluster:
     total = ray.cluster_resources()
     working = [node["NodeID"] for node in nodes if node["Resources"].get("CPU", 0) > 0]
     elsewhere = working != [ray.get_runtime_context().get_node_id()]
-    return Cluster(total.get("CPU", 0.0), total.get("GPU", 0.0), max(1, len(working)), elsewhere)
+    memory = total.get("memory", 0.0)
+    return Cluster(total.get("CPU", 0.0), total.get("GPU", 0.0), max(1, len(working)), elsewhere, memory=memory)
 
 
 def identified(config: JobConfig, cluster: Cluster) -> Identity:

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import chain, islice
+from math import inf
 from typing import Any, Final
 
 import pyarrow as pa
@@ -35,6 +36,11 @@ FILE_ROWS: Final = 16_384
 # A row group is what one decode task takes: small enough to spread, large enough to keep Ray's cost a page low.
 GROUP_ROWS: Final = 16
 GROUP_BYTES: Final = 64 << 20
+# The driver has a block in Ray for each. So they grow with the list, to GROWN times as much, as long as they are no
+# more than a SHARE-th of what comes before them, and a SPREAD-th of what each worker has had of it.
+GROWN: Final = 16
+SHARE: Final = 128
+SPREAD: Final = 16
 # How a side's storage is reached, as far as it is no secret; `options` may hold some.
 REACH: Final = frozenset({"region", "role_arn", "profile", "anon", "retries", "timeout", "http_hosts"})
 
@@ -58,15 +64,17 @@ def write(
 ) -> Iterator[ManifestFile]:
     """Writes the work as Parquet files into a folder, in order, one at least; yields each as it is there.
 
-    workers: decode workers, among which a short list is spread evenly. group_rows: documents of a row group, at most.
+    workers: decode workers, among which a short list is spread evenly. group_rows: documents of a row group, at most,
+    until the list is long; 1: of any.
     """
     items = iter(work)
     first = list(islice(items, FILE_ROWS))
     for number, chunk in enumerate(chain([first], iter(lambda: list(islice(items, FILE_ROWS)), []))):
-        limit = max(1, min(group_rows, -(-len(chunk) // (4 * workers))))
+        limit = max(1, min(group_rows, -(-len(first) // (4 * workers))))
+        share = max(SHARE, SPREAD * workers) if group_rows > 1 else inf
         sink, groups = io.BytesIO(), 0
-        with pq.ParquetWriter(sink, manifest_schema(extra), compression="zstd") as writer:
-            for group in _groups(chunk, limit):
+        with pq.ParquetWriter(sink, manifest_schema(extra), compression="zstd", use_dictionary=False) as writer:
+            for group in _groups(chunk, limit, number * FILE_ROWS, share):
                 for batch in manifest_batches(group, extra, rows=len(group)):
                     writer.write_table(pa.Table.from_batches([batch]), row_group_size=len(group))
                     groups += 1
@@ -79,17 +87,22 @@ def _name(number: int) -> str:
     return f"manifest-{number:05d}.parquet"
 
 
-def _groups(chunk: Sequence[Work], limit: int) -> Iterator[list[Work]]:
+def _groups(chunk: Sequence[Work], limit: int, before: int, share: float) -> Iterator[list[Work]]:
+    """limit: of a group in a list that is not long. before: documents in the list before the chunk."""
     group: list[Work] = []
-    size = 0
-    for item in chunk:
-        if group and (len(group) >= limit or size + (item.document.size or 0) > GROUP_BYTES):
+    size, times = 0, _times(limit, before, share)
+    for number, item in enumerate(chunk, before):
+        if group and (len(group) >= times * limit or size + (item.document.size or 0) > times * GROUP_BYTES):
             yield group
-            group, size = [], 0
+            group, size, times = [], 0, _times(limit, number, share)
         group.append(item)
         size += item.document.size or 0
     if group:
         yield group
+
+
+def _times(limit: int, before: int, share: float) -> int:
+    return max(1, min(GROWN, int(before / share) // limit))
 
 
 def read(files: Iterable[ManifestFile], storage: Storage) -> Iterator[Work]:

@@ -13,7 +13,7 @@ from typing import Final
 
 from ocrbatch.engines.base import rows_of
 
-# Pixels. An engine may compile a model for each (OpenVINO: 0.15 s and 31-40 MB), so there are few; steps are fine where
+# Pixels. An engine may compile a model for each (OpenVINO: 0.15 s and 17 MB), so there are few; steps are fine where
 # lines are narrow, as most are. On receipts 7.4% of the pixels are padding; steps of 32 throughout would give 5.3%,
 # PaddleX's least width of 320 gives 32%. All are multiples of 32: the model's steps are 8 px wide.
 WIDTHS: Final = (

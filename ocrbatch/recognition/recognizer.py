@@ -27,7 +27,7 @@ PADDING: Final = 127
 
 @dataclass(frozen=True, slots=True)
 class Fill:
-    """How well batches were filled, in columns of pixels, without the rows that a GPU's calls are filled up with."""
+    """How well batches were filled: columns of lines, and of all that the model computed, empty rows included."""
 
     useful: int = 0
     total: int = 0
@@ -67,7 +67,8 @@ class Recognizer:
                 for member, line in zip(batch.members, lines, strict=True):
                     read[member] = line
                 useful = sum(widths[member] for member in batch.members)
-                self.fill += Fill(useful, batch.width * len(batch.members))
+                rows = self._engine.rows_computed((len(batch.members), LINE_HEIGHT, batch.width, 3))
+                self.fill += Fill(useful, batch.width * rows)
         return read
 
 

@@ -18,6 +18,7 @@ QUERY: Final = (
     'import duckdb, pyarrow.dataset as ds; pages = ds.dataset({}, partitioning="hive"); '
     'duckdb.sql("SELECT parse_filename(uri), page_index, text FROM pages LIMIT 5").show()'
 )
+LEAST_PHASE: Final = 0.05  # seconds that the summary tells of a phase
 EXAMPLES: Final = 1  # failures of each code that the report shows
 
 
@@ -28,7 +29,9 @@ class RunReport:
 
     outcome: done, nothing_left, nothing_fits (no failure to retry), interrupted or stopped; stopped_with: the exit code
     of the last two. open_elsewhere: failures of what it was not asked for. retryable: of the failures, how many the
-    same command tries again. stale: the output holds rows of another fingerprint. seconds: by phase.
+    same command tries again. stale: the output holds rows of another fingerprint. seconds: by phase: start (listing,
+    Ray), load (until a worker has its model and a batch), read, publish. stages: see `where.StageTime`. padding_ratio:
+    of the columns of pixels that the recognition model was given, the share that was no line's.
     """
 
     run_id: str
@@ -56,6 +59,8 @@ class RunReport:
     engine: dict[str, str] = field(default_factory=dict)
     layout: str = ""
     seconds: dict[str, float] = field(default_factory=dict)
+    stages: dict[str, dict[str, float]] = field(default_factory=dict)
+    padding_ratio: float = 0.0
 
     def count(self, pages: int, lines: int, blank: int, failures: tuple[dict[str, Any], ...]) -> None:
         """Adds what one write task did. failures: as `stages.write` gives them: a row's fields, and `again`."""
@@ -129,8 +134,17 @@ class RunReport:
         blank = f", {self.blank_pages} blank" if self.blank_pages else ""
         yield "Pages", f"{self.pages} read, {self.lines} lines{blank}"
         if self.pages:
-            whole = duration(sum(self.seconds.values()))
-            yield "Speed", f"{self.pages_per_second:.2f} pages/s once Ray had started, {whole} in all"
+            yield "Speed", f"{self.pages_per_second:.2f} pages/s once the models were loaded"
+            yield "Time", f"{duration(sum(self.seconds.values()))} in all{self._phases()}"
+        for number, (name, stage) in enumerate(self.stages.items()):
+            yield "Stages" if not number else "", _stage(name, stage)
+        if self.padding_ratio:
+            yield "Padding", f"{self.padding_ratio:.1%} of what the recognition model read"
+
+    def _phases(self) -> str:
+        """What of the whole time each phase took, where one took long enough to say so."""
+        said = [f"{phase} {seconds:.1f} s" for phase, seconds in self.seconds.items() if seconds >= LEAST_PHASE]
+        return f": {', '.join(said)}" if said else ""
 
     def _undone(self) -> Iterator[tuple[str, str]]:
         if self.failures:
@@ -165,6 +179,13 @@ class RunReport:
             pages = f"{self.output}/pages"
             yield "Dataset", pages
             yield "Query it", f"python -c {shlex.quote(QUERY.format(json.dumps(pages, ensure_ascii=False)))}"
+
+
+def _stage(name: str, stage: dict[str, float]) -> str:
+    seconds = {key: stage[key] for key in ("busy", "starved", "held_up")}
+    whole = sum(seconds.values()) or 1.0
+    shares = ", ".join(f"{key.replace('_', ' ')} {value / whole:.0%}" for key, value in seconds.items())
+    return f"{name:<10}{shares} ({_count(int(stage['workers']), 'worker')})"
 
 
 def _count(number: int, noun: str) -> str:

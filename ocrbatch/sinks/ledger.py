@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Final
 
@@ -80,6 +81,12 @@ def _mask(indexes: Iterable[int]) -> int:
     for index in indexes:
         mask |= 1 << index
     return mask
+
+
+@lru_cache(maxsize=1024)
+def _state(count: int | None, mask: int) -> tuple[int | None, int]:
+    """Of most documents that are whole it is the same: 72 bytes less for each."""
+    return count, mask
 
 
 def _outline(part: Part) -> Part:
@@ -274,7 +281,8 @@ class Ledger:
             self.fingerprints.update(part.fingerprints)
         for document in part.pages:
             self._meet(document.key)
-            self.held[document.key] = document.page_count, self._mask(document.key) | _mask(document.pages)
+            held = self._mask(document.key) | _mask(document.pages)
+            self.held[document.key] = _state(document.page_count, held)
             self.page_total += len(document.pages)
             self._close_failures(document.key, document.pages)
         for failed in part.failures:

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, fields
 from functools import cache
 from typing import Any, Final
 from uuid import uuid4
@@ -187,7 +187,10 @@ def decode(body: bytes, where: str) -> Record:
 
 def record_to_json(record: Record) -> dict[str, Any]:
     """A record as plain JSON values, without version and nonce."""
-    return {"type": type(record).__name__.lower(), **asdict(record)}
+    tree = {"type": type(record).__name__.lower(), **_values(record)}
+    if isinstance(record, Add):
+        tree["parts"] = [part_to_json(part) for part in record.parts]
+    return tree
 
 
 def record_from_json(tree: Mapping[str, Any]) -> Record:
@@ -197,7 +200,14 @@ def record_from_json(tree: Mapping[str, Any]) -> Record:
 
 def part_to_json(part: Part) -> dict[str, Any]:
     """A part as plain JSON values: what its file's footer says of it."""
-    return asdict(part)
+    pages, failures = [_values(held) for held in part.pages], [_values(failed) for failed in part.failures]
+    return {**_values(part), "pages": pages, "failures": failures}
+
+
+def _values(record: Record | Part | HeldPages | FailedPage) -> dict[str, Any]:
+    # Not by `asdict`, which copies all that is below: 7.4 instead of 0.9 us a document.
+    kind: type = type(record)
+    return {name: getattr(record, name) for name in _names(kind)}
 
 
 def part_from_json(tree: Mapping[str, Any]) -> Part:
@@ -219,8 +229,13 @@ def _names(kind: type) -> tuple[str, ...]:
 
 def _add(tree: Mapping[str, Any]) -> Add:
     parts = tuple(part_from_json(part) for part in tree["parts"])
-    ignored, dismissed = (tuple((uri, etag) for uri, etag in tree.get(name, ())) for name in ("ignored", "dismissed"))
+    ignored = _pairs(tree["ignored"])
+    dismissed = _pairs(tree.get("dismissed", ()))  # which came later than records that are still about
     return Add(**{**_known(Add, tree), "parts": parts, "ignored": ignored, "dismissed": dismissed})
+
+
+def _pairs(keys: Iterable[tuple[str, str]]) -> tuple[Key, ...]:
+    return tuple((uri, etag) for uri, etag in keys)
 
 
 _DECODERS: Final[dict[str, Callable[[Mapping[str, Any]], Record]]] = {

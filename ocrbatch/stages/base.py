@@ -16,8 +16,10 @@ from numpy.typing import NDArray
 
 from ocrbatch.config import JobConfig
 from ocrbatch.errors import FAILURE_CODES, DocumentError, OcrBatchError
+from ocrbatch.recognition.recognizer import Fill
 from ocrbatch.schema import TIMESTAMP
-from ocrbatch.stages.batches import packed, unpacked
+from ocrbatch.stages.batches import packed, spans_of, unpacked
+from ocrbatch.stages.spans import Stopwatch
 from ocrbatch.stages.watch import bounded, watched
 
 log = logging.getLogger(__name__)
@@ -83,12 +85,6 @@ def stop_reason(error: OcrBatchError) -> dict[str, Any]:
     return {"code": str(error.exit_code), "stage": "", "message": message, "remedy": error.remedy, "retryable": True}
 
 
-def stop_row(error: OcrBatchError) -> pa.Table:
-    """The one row of ROW that ends the run."""
-    row = dict.fromkeys(ROW.names) | {"uri": "", "etag": "", "outcome": STOP, "failure": stop_reason(error)}
-    return pa.Table.from_pylist([row], schema=ROW)
-
-
 def guarded(
     items: Sequence[Item], work: Callable[[Sequence[Item]], Sequence[Result]], code: str
 ) -> list[Result | DocumentError]:
@@ -142,9 +138,12 @@ def bytes_at(column: pa.ChunkedArray, row: int) -> NDArray[np.uint8]:
 class PageStage:
     """Base of the stages that take pages and give, for each, values for the columns of `payload`.
 
-    A subclass sets `takes`, `payload` and `code` and writes `work`. Rows that are failures already pass by untouched.
+    A subclass sets `name`, `takes`, `payload` and `code` and writes `work`. Rows that are failures already pass by
+    untouched.
     """
 
+    name: str
+    """What the run's report calls it."""
     takes: tuple[str, ...] = ()
     """Columns of the stage before, read by `work` and left out of what this stage gives."""
     payload: pa.Schema
@@ -153,15 +152,25 @@ class PageStage:
 
     def __init__(self, config: JobConfig) -> None:
         self.page_seconds = config.engine.timeout
+        self._stopwatch = Stopwatch(self.name)
+        self.page_batch = config.pipeline.page_batch
         bounded(config.pipeline.worker_memory_mb)
 
     def work(self, table: pa.Table, rows: Sequence[int]) -> Sequence[dict[str, Any] | DocumentError]:
         """Values of `payload` for these rows of the table, or what is wrong with a page."""
         raise NotImplementedError
 
+    @property
+    def fill(self) -> Fill:
+        """How well the recognition model's batches were filled so far; nothing where a stage has none."""
+        return Fill()
+
     def __call__(self, batch: pa.Table) -> pa.Table:
         """One packed batch in, one out."""
-        return packed(self.rows(unpacked(batch)))
+        self._stopwatch.start()
+        before, fill = spans_of(batch), self.fill
+        done = self.rows(unpacked(batch))
+        return packed(done, [*before, self._stopwatch.stop(before, len(done), self.fill - fill)])
 
     def rows(self, table: pa.Table) -> pa.Table:
         """As many rows as are given."""
@@ -170,9 +179,12 @@ class PageStage:
             raise RuntimeError(f"{type(self).__name__} was given rows without {sorted(missing)}")
         outcomes, failures = table["outcome"].to_pylist(), table["failure"].to_pylist()
         rows = [i for i, outcome in enumerate(outcomes) if outcome == PAGE]
+        results: list[dict[str, Any] | DocumentError] = []
         try:
-            with watched(self.page_seconds * max(1, len(rows))):
-                results = guarded(rows, lambda some: self.work(table, some), self.code)
+            for start in range(0, len(rows), self.page_batch):  # a batch that has grown is worked on in parts
+                some = rows[start : start + self.page_batch]
+                with watched(self.page_seconds * len(some)):
+                    results += guarded(some, lambda few: self.work(table, few), self.code)
         except OcrBatchError as error:
             for row in rows:
                 outcomes[row], failures[row] = STOP, stop_reason(error)

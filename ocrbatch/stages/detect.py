@@ -35,6 +35,7 @@ def image_at(table: pa.Table, row: int) -> Pixels:
 class DetectStage(PageStage):
     """One detection worker."""
 
+    name = "detect"
     takes = ("image",)
     payload = REGIONS
     code = "DETECT_FAILED"

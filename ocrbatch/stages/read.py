@@ -10,6 +10,7 @@ import pyarrow as pa
 from ocrbatch.config import JobConfig
 from ocrbatch.errors import DocumentError
 from ocrbatch.reading.reader import Reader, Reading
+from ocrbatch.recognition.recognizer import Fill
 from ocrbatch.stages.base import PageStage, guarded
 from ocrbatch.stages.detect import DetectStage, image_at
 from ocrbatch.stages.identity import check_fingerprint
@@ -20,6 +21,7 @@ from ocrbatch.stages.watch import set_up
 class ReadStage(PageStage):
     """One worker that detects and recognizes."""
 
+    name = "read"
     takes = ("image",)
     payload = LINES
     code = RecognizeStage.code
@@ -29,6 +31,11 @@ class ReadStage(PageStage):
             check_fingerprint(config, fingerprint)
             self._reader = Reader.load(config, threads)
             super().__init__(config)  # last: what the model takes counts
+
+    @property
+    def fill(self) -> Fill:
+        """See `PageStage.fill`."""
+        return self._reader.fill
 
     def work(self, table: pa.Table, rows: Sequence[int]) -> Sequence[dict[str, Any] | DocumentError]:
         """Lines of these pages, read together; a page at fault has the code that the layout `split` gives it."""

@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from ocrbatch.config import JobConfig
 from ocrbatch.reading.reader import Detected, Reader, Reading
+from ocrbatch.recognition.recognizer import Fill
 from ocrbatch.records import Pixels, Region, joined
 from ocrbatch.schema import PAGES
 from ocrbatch.stages.base import PageStage, bytes_at
@@ -44,6 +45,7 @@ def lines_payload(reading: Reading) -> dict[str, Any]:
 class RecognizeStage(PageStage):
     """One recognition worker."""
 
+    name = "recognize"
     takes = tuple(REGIONS.names)
     payload = LINES
     code = "RECOGNIZE_FAILED"
@@ -53,6 +55,11 @@ class RecognizeStage(PageStage):
             check_fingerprint(config, fingerprint)
             self._reader = Reader.load(config, threads, detection=False)
             super().__init__(config)  # last: what the model takes counts
+
+    @property
+    def fill(self) -> Fill:
+        """See `PageStage.fill`."""
+        return self._reader.fill
 
     def work(self, table: pa.Table, rows: Sequence[int]) -> Sequence[dict[str, Any]]:
         """Lines of these pages; their crops go through the model together."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from typing import Any, Final
 
@@ -23,7 +23,8 @@ from ocrbatch.sinks.log import Part, part_from_json, part_to_json
 from ocrbatch.sinks.parquet import stage
 from ocrbatch.sources.selection import is_tried_again
 from ocrbatch.stages.base import FAILURE, IGNORED, PAGE, STOP
-from ocrbatch.stages.batches import unpacked
+from ocrbatch.stages.batches import spans_of, unpacked
+from ocrbatch.stages.spans import Span, Stopwatch
 from ocrbatch.storage import Storage
 
 RESULT: Final = pa.schema([("result", pa.string())])
@@ -31,7 +32,10 @@ RESULT: Final = pa.schema([("result", pa.string())])
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What one write task did: the parts it staged, the files that are no documents, and counts for people."""
+    """What one write task did: the parts it staged, the files that are no documents, and counts for people.
+
+    spans: of its batches, where their time went, stage by stage.
+    """
 
     parts: tuple[Part, ...] = ()
     ignored: tuple[tuple[str, str], ...] = ()
@@ -39,6 +43,7 @@ class Written:
     lines: int = 0
     blank: int = 0
     failures: tuple[dict[str, Any], ...] = ()
+    spans: tuple[Span, ...] = ()
     stop: tuple[str, str, int] | None = None
     """Why the run can't go on, what to do, and the exit code."""
 
@@ -51,6 +56,7 @@ class Written:
             "lines": self.lines,
             "blank": self.blank,
             "failures": self.failures,
+            "spans": [span.to_json() for span in self.spans],
             "stop": self.stop,
         }
         return pa.table([[json.dumps(tree)]], schema=RESULT)
@@ -67,6 +73,7 @@ class Written:
                 tree["lines"],
                 tree["blank"],
                 tuple(tree["failures"]),
+                tuple(map(Span.from_json, tree["spans"])),
                 tuple(tree["stop"]) if tree["stop"] else None,
             )
 
@@ -89,17 +96,21 @@ class WriteStage:
         self._config = config
         self._imprint = imprint
         self._storage = Storage(config.output.storage)
+        self._stopwatch = Stopwatch("write")
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         """Stages a packed batch of finished rows and says so."""
-        return self.rows(unpacked(batch))
+        self._stopwatch.start()
+        rows, before = unpacked(batch), spans_of(batch)
+        written = self.rows(rows)
+        return replace(written, spans=(*before, self._stopwatch.stop(before, len(rows)))).encode()
 
-    def rows(self, table: pa.Table) -> pa.Table:
+    def rows(self, table: pa.Table) -> Written:
         """Stages finished rows and says so, or why the run can't go on."""
         try:
-            return self.written(table).encode()
+            return self.written(table)
         except OcrBatchError as error:
-            return Written(stop=(str(error), error.remedy, error.exit_code)).encode()
+            return Written(stop=(str(error), error.remedy, error.exit_code))
 
     def written(self, table: pa.Table) -> Written:
         """Stages finished rows and says so; raises what the storage does."""
@@ -119,7 +130,7 @@ class WriteStage:
             sum(lines),
             lines.count(0),
             tuple(_examples(failed, self._config.pipeline.attempts)),
-            _reason(stops["failure"][0].as_py()) if stops.num_rows else None,
+            stop=_reason(stops["failure"][0].as_py()) if stops.num_rows else None,
         )
 
     def _stage(

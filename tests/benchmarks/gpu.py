@@ -32,6 +32,7 @@ from typing import Any
 from unittest import mock
 
 import cv2
+from environments import model_folders, surroundings
 from identity import decode
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
@@ -43,7 +44,6 @@ from ocrbatch.engines import gpu, onnxruntime_gpu
 from ocrbatch.engines.base import EngineOptions
 from ocrbatch.errors import OcrBatchError
 from ocrbatch.evaluation.metrics import CharacterAgreement
-from ocrbatch.models.weights import LINE_HEIGHT
 from ocrbatch.reading.reader import Reader, Reading, weights
 from ocrbatch.recognition.recognizer import Recognizer
 from ocrbatch.records import Pixels
@@ -95,15 +95,13 @@ class Setting:
 
 
 @contextmanager
-def counted(calls: list[tuple[int, int, int]]) -> Iterator[None]:
-    """Adds each call of this process that is made within a `with`: bytes in, bytes out, columns of lines."""
+def counted(calls: list[tuple[int, int]]) -> Iterator[None]:
+    """Adds bytes in and out of each call of this process that is made within a `with`."""
     infer = onnxruntime_gpu._Place.infer
 
     def infer_and_count(place: Any, pixels: Pixels) -> Any:
         outputs = infer(place, pixels)
-        rows, height, width, _ = place._given.shape
-        columns = rows * width if height == LINE_HEIGHT else 0  # pages have a multiple of 32
-        calls.append((place._given.nbytes, sum(array.nbytes for array in place._found), columns))
+        calls.append((place._given.nbytes, sum(array.nbytes for array in place._found)))
         return outputs
 
     with mock.patch.object(onnxruntime_gpu._Place, "infer", infer_and_count):
@@ -128,7 +126,7 @@ def work(
     except BrokenBarrierError:
         replies.put({"refused": "another worker did not start"})
         return
-    calls: list[tuple[int, int, int]] = []
+    calls: list[tuple[int, int]] = []
     pages, before = 0, reader.fill
     cpu, started = time.process_time(), time.perf_counter()
     with counted(calls):
@@ -136,7 +134,8 @@ def work(
             pages += len(reader.read(some))
             if (taken := time.perf_counter() - started) >= seconds:
                 break
-    given, found, columns = (sum(column) for column in zip(*calls, strict=True))
+    given, found = (sum(column) for column in zip(*calls, strict=True))
+    fill = reader.fill - before
     replies.put(
         {
             "pages": pages,
@@ -144,8 +143,8 @@ def work(
             "cpu_seconds": time.process_time() - cpu,
             "given": given,
             "found": found,
-            "columns": columns,
-            "asked": (reader.fill - before).useful,
+            "useful": fill.useful,
+            "columns": fill.total,
             "texts": [text_of(page) for page in read[:COMPARED]],
         }
     )
@@ -197,7 +196,7 @@ def measure(setting: Setting, model: str, cache: str, batches: list[list[Pixels]
         **seen,
         "mb_in_a_page": sum(reply["given"] for reply in found) / pages / 1e6,
         "mb_out_a_page": sum(reply["found"] for reply in found) / pages / 1e6,
-        "filled": sum(reply["asked"] for reply in found) / sum(reply["columns"] for reply in found),
+        "filled": sum(reply["useful"] for reply in found) / sum(reply["columns"] for reply in found),
         "host_ms_a_page": 1e3 * sum(reply["cpu_seconds"] for reply in found) / pages,
         "texts": found[0]["texts"],
     }
@@ -210,20 +209,27 @@ def agreement(texts: Sequence[str], expected: Sequence[str]) -> float:
     return total.summary().agreement
 
 
-def paddleocr(python: Path, images: Sequence[Pixels]) -> dict[str, Any]:
+def paddleocr(python: Path, engine: str, model: str, images: Sequence[Pixels]) -> dict[str, Any]:
     """PaddleOCR in its own environment on the same card: one process, pages one by one, as it does it."""
     with tempfile.TemporaryDirectory() as folder:
-        paths = [Path(folder, f"{place:04d}.png") for place in range(len(images))]
+        paths = [str(Path(folder, f"{place:04d}.png")) for place in range(len(images))]
         for path, image in zip(paths, images, strict=True):
-            cv2.imwrite(str(path), image[:, :, ::-1])
-        report = Path(folder, "report.json")
-        command = [str(python), str(HERE / "race_paddleocr.py"), str(report), *map(str, paths)]
-        environment = os.environ | {"RACE_DEVICE": "gpu:0"}
-        done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+            cv2.imwrite(path, image[:, :, ::-1])
+        entry, report = Path(folder, "entry.json"), Path(folder, "report.json")
+        weights_folder = str(model_folders(model, Path(folder)))
+        entry.write_text(json.dumps({"engine": engine, "device": "gpu:0", "weights": weights_folder, "pages": paths}))
+        command = [str(python), str(HERE / "contestants/paddleocr_.py"), str(entry), str(report)]
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=False, env=surroundings(Path(folder, "home"))
+        )
         if done.returncode:
             return {"refused": done.stderr.strip().splitlines()[-1] if done.stderr.strip() else "it failed"}
         told = json.loads(report.read_text("utf8"))
-        return {"pages_per_second": 1 / told["seconds_per_page"], "versions": told["versions"]}
+        return {
+            "pages_per_second": len(images) / told["seconds"],
+            "host_ms_a_page": 1e3 * told["cpu_seconds"] / len(images),
+            "versions": told["versions"],
+        }
 
 
 def settings(arguments: argparse.Namespace) -> list[Setting]:
@@ -277,6 +283,7 @@ def main() -> int:
     parser.add_argument("--model", default="PP-OCRv6_small")
     parser.add_argument("--engines", default="build/tensorrt", help="folder of TensorRT's engines")
     parser.add_argument("--paddleocr", type=Path, help="Python of an environment with PaddleOCR for this GPU")
+    parser.add_argument("--paddleocr-engine", default="onnxruntime", choices=["onnxruntime", "paddle"])
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     if arguments.device == "gpu" and not gpu.visible():
@@ -295,7 +302,9 @@ def main() -> int:
             found["agreement"] = agreement(found.pop("texts"), expected)
         row(str(setting), found)
         results.append(asdict(setting) | found)
-    rival = paddleocr(arguments.paddleocr, images) if arguments.paddleocr else {"refused": "--paddleocr was not given"}
+    rival: dict[str, Any] = {"refused": "--paddleocr was not given"}
+    if arguments.paddleocr:
+        rival = paddleocr(arguments.paddleocr, arguments.paddleocr_engine, arguments.model, images)
     row("PaddleOCR", rival)
     if arguments.json:
         arguments.json.parent.mkdir(parents=True, exist_ok=True)

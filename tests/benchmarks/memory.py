@@ -10,17 +10,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
-import psutil
 import pypdfium2
+from processes import watched
 
 PAGE_POINTS = (298, 420)  # A6: small pages, so that two thousand take minutes and not half an hour
-SECONDS = 0.5
 
 
 def make_pdf(path: Path, pages: int) -> None:
@@ -41,32 +39,16 @@ def make_pdf(path: Path, pages: int) -> None:
     document.close()
 
 
-def tree_bytes(root: psutil.Process) -> int:
-    """Proportional set size of a process and all that came from it."""
-    total = 0
-    for process in [root, *root.children(recursive=True)]:
-        try:
-            total += process.memory_full_info().pss
-        except psutil.Error:
-            continue  # it ended meanwhile
-    return total
-
-
 def measure(inputs: list[str], output: Path, overrides: list[str]) -> dict[str, float]:
     """Runs the job over inputs and watches it."""
     command = [sys.executable, "-m", "ocrbatch.cli.main", "run", "--json", "--output", str(output)]
     command += [word for uri in inputs for word in ("--input", uri)] + [
         w for item in overrides for w in ("--set", item)
     ]
-    started, peak = time.monotonic(), 0
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as job:
-        root = psutil.Process(job.pid)
-        while job.poll() is None:
-            peak = max(peak, tree_bytes(root))
-            time.sleep(SECONDS)
-        report = json.loads(job.stdout.read()) if job.stdout else {}
-    seconds = time.monotonic() - started
-    return {"exit_code": job.returncode, "pages": report["pages"], "seconds": seconds, "peak_mib": peak / 2**20}
+    started = time.monotonic()
+    job, tree = watched(command)
+    seconds, pages = time.monotonic() - started, json.loads(job.stdout)["pages"]
+    return {"exit_code": job.returncode, "pages": pages, "seconds": seconds, "peak_mib": tree.peak_bytes / 2**20}
 
 
 def main() -> int:

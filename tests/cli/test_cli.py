@@ -506,3 +506,37 @@ def test_run_status_verify_and_show(tmp_path, capsys):
     next((output / "pages").glob("*.parquet")).unlink()
     assert main(["verify", str(output)]) == 4
     assert "PROBLEM" in capsys.readouterr().out
+
+
+def test_a_profile_counts_where_neither_the_config_nor_set_names_a_key(tmp_path, capsys):
+    profile, job = tmp_path / "profile.yaml", tmp_path / "job.yaml"
+    profile.write_text("# tuned\npipeline: {layout: split, page_batch: 16, decoders: 2}\nengine: {threads: 1}\n")
+    job.write_text("pipeline: {page_batch: 4}\n")
+    words = ["config", str(job), "--profile", str(profile), "--set", "pipeline.layout=fused", "--json"]
+    assert main(words) == 0
+    tree = json.loads(capsys.readouterr().out)
+    found = {key: tree["pipeline"][key] for key in ("layout", "page_batch", "decoders")}
+    assert found == {"layout": "fused", "page_batch": 4, "decoders": 2}
+    assert tree["engine"]["threads"] == 1
+    assert main(["config", str(profile), "--json"]) == 0, "a profile is a config"
+    assert json.loads(capsys.readouterr().out)["pipeline"]["page_batch"] == 16
+
+
+@pytest.mark.parametrize("verb", ["run", "plan"])
+def test_a_profile_that_is_none_is_told_by_its_own_name(verb, tmp_path, capsys):
+    (tmp_path / "profile.yaml").write_text("pipeline: {page_batches: 4}\n")
+    words = [verb, "--input", str(tmp_path), "--output", str(tmp_path / "out"), "--profile"]
+    assert main([*words, str(tmp_path / "profile.yaml")]) == 2
+    assert "profile.yaml: pipeline.page_batches: there is no such key" in capsys.readouterr().err
+    assert main([*words, str(tmp_path / "none.yaml")]) == 2
+    assert "can't read the config" in capsys.readouterr().err
+
+
+def test_tune_replaces_no_file_but_a_profile_and_says_so_at_once(tmp_path, capsys):
+    mine = tmp_path / "profile.yaml"
+    mine.write_text("input: {uris: [mine]}\n")
+    assert main(["tune", "--input", str(tmp_path), "--output-profile", str(mine)]) == 2
+    assert "is there already and no profile" in capsys.readouterr().err
+    assert mine.read_text() == "input: {uris: [mine]}\n"
+    with pytest.raises(SystemExit):
+        main(["tune", "--input", str(tmp_path), "--seconds", "0"])

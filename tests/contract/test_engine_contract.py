@@ -115,6 +115,13 @@ def test_a_ctc_head_gives_one_class_and_its_probability_a_step(engine: str, coun
 
 
 @engines
+@heads
+@pytest.mark.parametrize("count", [1, 2, 11])
+def test_no_fewer_rows_are_computed_than_are_given(engine: str, head: str, count: int) -> None:
+    assert loaded(engine, head).rows_computed(batch(head, count).shape) >= count
+
+
+@engines
 @pytest.mark.parametrize(("head", "width"), [("map", 96), ("ctc", 64), ("ctc", 320), ("ctc", 384)])
 def test_the_bits_do_not_depend_on_the_batch(engine: str, head: str, width: int) -> None:
     rows = batch(head, 11, width)

@@ -141,7 +141,7 @@ def test_identity_holds_what_can_change_bits_and_nothing_else(monkeypatch: pytes
     base = of()
     assert base["engine"].startswith("openvino 20")
     assert (base["precision"], base["isa"], base["device"]) == ("bf16", "avx512_bf16", "cpu")
-    assert of(threads=7) == of(options={"compiled_shapes": 3, "CACHE_DIR": "/x"}) == base
+    assert of(threads=7) == of(memory_mb=3) == of(options={"CACHE_DIR": "/x"}) == base
     changed = [of(precision="fp32"), of(isa_cap="avx512"), of(options={"ENABLE_HYPER_THREADING": False})]
     assert all(found != base for found in changed)
     json.dumps(changed)

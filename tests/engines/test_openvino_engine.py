@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,13 +13,15 @@ from ocrbatch.engines.base import EngineOptions
 from ocrbatch.engines.openvino import OpenVinoEngine
 from ocrbatch.errors import UsageError
 from ocrbatch.models.registry import resolve
+from ocrbatch.recognition.buckets import WIDTHS
 
 pytest.importorskip("openvino")
 pytestmark = pytest.mark.models
 
 
-def recognizer(threads: int = 1, **extra: object) -> OpenVinoEngine:
-    return OpenVinoEngine(resolve("PP-OCRv6_tiny_rec"), EngineOptions(threads=threads, extra=extra))
+def recognizer(threads: int = 1, memory_mb: int = 1024, **extra: object) -> OpenVinoEngine:
+    options = EngineOptions(threads=threads, memory_mb=memory_mb, extra=extra)
+    return OpenVinoEngine(resolve("PP-OCRv6_tiny_rec"), options)
 
 
 def rows(width: int, count: int = 1) -> np.ndarray:
@@ -26,7 +29,7 @@ def rows(width: int, count: int = 1) -> np.ndarray:
 
 
 def test_compiled_shapes_are_bounded_and_the_least_used_goes() -> None:
-    engine = recognizer(compiled_shapes=2)
+    engine = recognizer(memory_mb=1)  # less than the file has
     first = engine.run(rows(64))
     engine.run(rows(96))
     engine.run(rows(64))
@@ -38,11 +41,25 @@ def test_compiled_shapes_are_bounded_and_the_least_used_goes() -> None:
     assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
 
 
+def test_a_cycle_through_all_widths_of_the_default_model_fits_into_the_default_memory() -> None:
+    narrow = [width for width in WIDTHS if width <= openvino.ROWS_WIDTH]
+    file = Path(resolve("PP-OCRv6_small_rec").path).stat().st_size
+    assert openvino.shapes_within(EngineOptions().memory_mb << 20, file) >= len(WIDTHS) + len(narrow)
+
+
 def test_narrow_rows_share_a_call_and_wide_ones_do_not() -> None:
     engine = recognizer()
     engine.run(rows(64, 6))
     engine.run(rows(352, 6))
     assert sorted(engine._compiled) == [(1, 48, 64, 3), (1, 48, 352, 3), (4, 48, 64, 3)]
+
+
+@pytest.mark.parametrize("name", ["PP-OCRv6_small_rec", "PP-OCRv6_tiny_rec", "PP-OCRv5_mobile_rec"])
+def test_the_heads_of_the_models_at_hand_stand_apart(name: str) -> None:
+    engine = OpenVinoEngine(resolve(name), EngineOptions())
+    assert engine._classes is not None
+    classes, probabilities = engine.run(rows(96, 5))
+    assert classes.shape == probabilities.shape == (5, 12)
 
 
 @pytest.mark.parametrize(("threads", "lanes", "each"), [(1, 1, 1), (2, 2, 1), (3, 2, 2), (8, 2, 4)])
@@ -88,8 +105,8 @@ def test_a_cache_on_disk_keeps_the_bits(tmp_path_factory: pytest.TempPathFactory
 
 
 def test_a_misspelt_option_is_refused() -> None:
-    with pytest.raises(UsageError, match="compiled_shape"):
-        recognizer(compiled_shape=3)
+    with pytest.raises(UsageError, match="cache_dir"):
+        recognizer(cache_dir="/x")
 
 
 @pytest.mark.skipif(cpu.level() not in {"avx512_vnni", "avx512_bf16", "amx"}, reason="needs a CPU above avx512 to cap")

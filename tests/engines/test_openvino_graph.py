@@ -1,4 +1,4 @@
-"""The head of a map model, rewritten: the same map, and other heads left alone."""
+"""The heads of models: rewritten, or apart, they compute the same; those of another build are left alone."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ ov = pytest.importorskip("openvino")
 
 from openvino import opset13 as op  # noqa: E402
 
-from ocrbatch.engines.openvino_graph import fast_map  # noqa: E402
+from ocrbatch.engines.openvino_graph import ctc_head, fast_map, head_graph  # noqa: E402
 
 RANDOM = np.random.default_rng(0)
 
@@ -72,3 +72,37 @@ def test_an_output_that_ends_early_is_left_alone():
     features = op.parameter([1, 1, 4, 4], np.float32)
     for output in (op.sigmoid(features), op.multiply(op.constant(np.float32(2)), op.sigmoid(features))):
         assert fast_map(output.output(0)).get_node() is output
+
+
+def classifier(bias=(9,), after=lambda logits: logits):
+    """A ctc head with random weights, with what goes into it."""
+    features = op.parameter([-1, -1, 6], np.float32)
+    logits = op.add(op.matmul(features, constant(6, 9), False, False), constant(*bias))
+    return features, op.softmax(after(logits), 2).output(0)
+
+
+def test_a_ctc_head_apart_gives_the_best_classes_of_the_whole():
+    features, output = classifier()
+    values = RANDOM.normal(size=(2, 5, 6)).astype(np.float32)
+    whole = computed(features, output, values, (2, 5, 6)).reshape(10, 9)
+    head = ctc_head(output)
+    assert head.features.get_node().get_friendly_name() == features.get_friendly_name()
+    apart = ov.Core().compile_model(head_graph(head, 10), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    classes, probabilities = apart(values.reshape(10, 6)).values()
+    assert classes.tolist() == whole.argmax(axis=1).tolist()
+    assert np.abs(probabilities - whole.max(axis=1)).max() < 1e-6
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        classifier(bias=(1,)),
+        classifier(after=op.relu),
+        (None, op.softmax(op.parameter([-1, -1, 6], np.float32), 2).output(0)),
+        (None, op.relu(op.parameter([-1, -1, 6], np.float32)).output(0)),
+    ],
+    ids=["one bias", "scaled", "nothing before", "no softmax"],
+)
+def test_ctc_heads_of_another_build_stay(other):
+    _, output = other
+    assert ctc_head(output) is None

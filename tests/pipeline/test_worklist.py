@@ -1,5 +1,7 @@
 """The run's manifest: everything comes back, in groups that spread over the workers."""
 
+from itertools import chain
+
 import pyarrow as pa
 import pyarrow.parquet as pq
 from hypothesis import given, settings
@@ -39,6 +41,44 @@ def test_what_is_written_is_read_back_in_groups_of_bounded_size(tmp_path_factory
 def test_a_short_list_is_spread_over_the_workers(tmp_path):
     (file,) = worklist.write(works([1] * 16), [], Storage(StorageConfig()), str(tmp_path), workers=2)
     assert file.row_groups == 8
+
+
+def groups(file):
+    parquet = pq.ParquetFile(file.uri)
+    return [parquet.metadata.row_group(number).num_rows for number in range(parquet.num_row_groups)]
+
+
+def test_groups_grow_with_a_long_list_and_stay_a_small_share_of_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(worklist, "FILE_ROWS", 1000)
+    monkeypatch.setattr(worklist, "SHARE", 20)
+    files = list(worklist.write(works([1] * 10_000), [], Storage(), str(tmp_path / "run"), workers=1))
+    found = [groups(file) for file in files]
+    assert sum(map(sum, found)) == 10_000
+    before = 0
+    for size in chain(*found):
+        assert size <= max(16, before // 20)
+        before += size
+    assert set(found[0][:20]) == {16}, "a short list has small ones"
+    assert max(found[-1]) == worklist.GROWN * 16 == 256
+    assert sum(map(len, found)) < 150
+
+
+def test_groups_of_a_long_list_leave_each_worker_many(tmp_path, monkeypatch):
+    monkeypatch.setattr(worklist, "FILE_ROWS", 1000)
+    monkeypatch.setattr(worklist, "SHARE", 20)
+    files = list(worklist.write(works([1] * 10_000), [], Storage(), str(tmp_path / "run"), workers=10))
+    assert max(groups(files[-1])) <= 9000 / (10 * worklist.SPREAD)
+
+
+def test_large_documents_stay_few_to_a_group_and_those_that_are_read_alone_stay_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr(worklist, "FILE_ROWS", 1000)
+    monkeypatch.setattr(worklist, "SHARE", 20)
+    monkeypatch.setattr(worklist, "GROUP_BYTES", 100)
+    large = list(worklist.write(works([50] * 4000), [], Storage(), str(tmp_path / "large"), workers=1))
+    assert max(groups(large[0])[:20]) == 2
+    assert 2 < max(groups(large[-1])) <= 2 * worklist.GROWN
+    alone = list(worklist.write(works([1] * 4000), [], Storage(), str(tmp_path / "alone"), workers=1, group_rows=1))
+    assert set(groups(alone[-1])) == {1}
 
 
 def test_the_last_settings_and_all_manifests(tmp_path):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -19,7 +20,11 @@ from ray.cluster_utils import Cluster
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from dataset import bar_pages, job
 
-from ocrbatch.pipeline import build
+from ocrbatch.pipeline import job as middle
+from ocrbatch.pipeline.build import Stages, build
+from ocrbatch.stages.detect import DetectStage
+from ocrbatch.stages.read import ReadStage
+from ocrbatch.stages.recognize import RecognizeStage
 
 PAGES = 24
 
@@ -47,9 +52,8 @@ def main() -> None:
     folder, nodes, overrides = Path(sys.argv[1]), json.loads(sys.argv[2]), sys.argv[3:]
     told = folder / "told"
     told.mkdir()
-    build.DetectStage, build.RecognizeStage, build.ReadStage = (
-        telling(stage, told) for stage in (build.DetectStage, build.RecognizeStage, build.ReadStage)
-    )
+    stages = Stages(*(telling(stage, told) for stage in (ReadStage, DetectStage, RecognizeStage)))
+    middle.build = partial(build, stages=stages)
     (cpus, gpus), *others = nodes
     store = {"object_store_memory": 100 << 20}
     cluster = Cluster(

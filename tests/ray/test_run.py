@@ -255,3 +255,14 @@ def test_s3_in_and_out_give_the_rows_of_the_disk(samples, s3_env, tmp_path):
     assert content(rows(tmp_path)) == content(rows(samples[0]))
     assert verify(storage, f"s3://{bucket}/out").ok
     assert job(f"s3://{bucket}/out", *wanted).outcome == "nothing_left"
+
+
+def test_the_report_says_where_the_time_went(samples):
+    _, report = samples
+    assert list(report.stages) == ["decode", "read", "write"]
+    assert report.stages["read"]["pages"] == report.pages
+    assert report.stages["read"]["busy"] > 0
+    assert 0 < report.padding_ratio < 0.5
+    assert list(report.seconds) == ["start", "load", "read", "publish"]
+    assert json.loads(report.to_json())["stages"] == report.stages
+    assert report.stages["read"]["busy"] <= report.seconds["read"] + 1

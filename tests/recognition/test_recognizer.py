@@ -24,6 +24,9 @@ class WidthEngine:
     def run_many(self, batches):
         yield from map(self.run, batches)
 
+    def rows_computed(self, shape):
+        return shape[0]
+
 
 def blank(width):
     return np.full((48, width, 3), 255, np.uint8)
@@ -49,6 +52,16 @@ def test_fill_sums_up():
     assert fill == Fill(80, 100) and fill.padding_ratio == pytest.approx(0.2)
     assert fill - Fill(60, 80) == Fill(20, 20)
     assert Fill().padding_ratio == 0
+
+
+def test_rows_that_a_call_is_filled_up_with_are_padding():
+    class InPairs(WidthEngine):
+        def rows_computed(self, shape):
+            return shape[0] + shape[0] % 2
+
+    recognizer = Recognizer(InPairs(), InPairs.characters, RecognitionConfig())
+    recognizer.recognize([blank(64), blank(64), blank(64), blank(96)])
+    assert recognizer.fill == Fill(3 * 64 + 96, 4 * 64 + 2 * 96)
 
 
 def test_no_call_is_left_running_when_a_result_is_none():

@@ -52,6 +52,17 @@ def test_a_name_steers_no_terminal_and_forges_no_line():
     assert json.loads(made.to_json())["examples"] == made.examples
 
 
+def test_it_says_where_the_time_went():
+    read = {"workers": 2, "batches": 5, "pages": 40, "busy": 7.0, "starved": 2.0, "held_up": 1.0}
+    seconds = {"start": 2.4, "load": 2.0, "read": 1.5, "publish": 0.01}
+    text = str(report(seconds=seconds, stages={"decode": read | {"workers": 1}, "read": read}, padding_ratio=0.0731))
+    assert "Speed         2.00 pages/s once the models were loaded\n" in text
+    assert "Time          6s in all: start 2.4 s, load 2.0 s, read 1.5 s\n" in text
+    assert "Stages        decode    busy 70%, starved 20%, held up 10% (1 worker)\n" in text
+    assert "              read      busy 70%, starved 20%, held up 10% (2 workers)\n" in text
+    assert "Padding       7.3% of" in text
+
+
 def test_retrying_is_advised_only_where_a_run_would_retry():
     assert "2 failures may pass: run the same command again" in str(report(FAILURE, FAILURE, FINAL))
     for failures in ([USED_UP], [FINAL]):

@@ -160,6 +160,15 @@ def test_records_may_gain_keys() -> None:
     assert decode(seal({"later": 5, **tree}), "log/3") == record
 
 
+def test_of_an_add_only_what_came_later_may_be_missing() -> None:
+    tree = json.loads(encode(Add("main", 3, AT)))
+    del tree["seal"], tree["dismissed"]
+    assert decode(seal(tree), "log/3") == Add("main", 3, AT)
+    del tree["ignored"]
+    with pytest.raises(OutputInconsistentError, match="log/3 is not a record"):
+        decode(seal(tree), "log/3")
+
+
 @settings(max_examples=300)
 @given(st.data())
 def test_a_record_of_which_a_byte_was_changed_is_none(data: st.DataObject) -> None:

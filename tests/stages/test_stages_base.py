@@ -1,14 +1,19 @@
 """The guard and the row contract that every stage keeps."""
 
+from contextlib import nullcontext
+
 import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ocrbatch.config import JobConfig
+from ocrbatch.config import JobConfig, load
 from ocrbatch.errors import DocumentError, StorageError, UsageError
+from ocrbatch.stages import base
 from ocrbatch.stages.base import FAILURE, PAGE, ROW, STOP, PageStage, binary_column, bytes_at, guarded
+from ocrbatch.stages.batches import packed, spans_of, unpacked
+from ocrbatch.stages.spans import Span
 
 
 @given(st.lists(st.booleans(), max_size=40))
@@ -54,6 +59,7 @@ def test_binary_column_does_not_copy_one_image():
 
 
 class Doubles(PageStage):
+    name = "double"
     takes = ("number",)
     payload = pa.schema([("twice", pa.int64())])
     code = "RECOGNIZE_FAILED"
@@ -80,6 +86,21 @@ def test_a_page_that_fails_takes_no_neighbour_with_it():
     assert out["failure"][1].as_py()["remedy"]
 
 
+def test_a_batch_that_has_grown_is_worked_on_in_parts_each_with_its_own_clock(monkeypatch):
+    calls, seconds = [], []
+
+    class Counts(Doubles):
+        def work(self, table, rows):
+            calls.append(len(rows))
+            return super().work(table, rows)
+
+    monkeypatch.setattr(base, "watched", lambda bound: seconds.append(bound) or nullcontext())
+    config = load("", ["pipeline.page_batch=4", "engine.timeout=10"])
+    out = Counts(config).rows(rows(*range(10), failed=(3,)))
+    assert out["twice"].to_pylist() == [0, 2, 4, None, 8, 10, 12, 14, 16, 18]
+    assert (calls, seconds) == ([4, 4, 1], [40, 40, 10])
+
+
 class Unprepared(Doubles):
     def work(self, table, rows):
         raise StorageError("the weights can't be read", "Check the bucket.")
@@ -91,6 +112,13 @@ def test_a_wrong_setup_stops_the_run_by_rows():
     reason = out["failure"][0].as_py()
     assert (reason["message"], reason["remedy"]) == ("the weights can't be read", "Check the bucket.")
     assert int(reason["code"]) == StorageError.exit_code
+
+
+def test_a_batch_leaves_with_the_time_that_it_took():
+    before = Span("decode", "w", 1, 1, 1, 2, 3)
+    out = Doubles(JobConfig())(packed(rows(1, 2, 3), [before]))
+    assert unpacked(out)["twice"].to_pylist() == [2, 4, 6]
+    assert [(span.stage, span.pages) for span in spans_of(out)] == [("decode", 3), ("double", 3)]
 
 
 def test_failures_pass_by_untouched():

@@ -9,7 +9,9 @@ import pytest
 from ocrbatch.config import load
 from ocrbatch.schema import FAILURES, PAGES
 from ocrbatch.stages.base import FAILURE, IGNORED, PAGE, ROW
+from ocrbatch.stages.batches import packed
 from ocrbatch.stages.recognize import LINES
+from ocrbatch.stages.spans import Span
 from ocrbatch.stages.write import Imprint, WriteStage, Written, partition
 
 MTIME = datetime(2026, 11, 20, tzinfo=UTC)
@@ -44,7 +46,7 @@ def test_one_block_becomes_pages_failures_and_ignored(tmp_path):
         failed("b.pdf", None) | {"page_count": None},
         {"uri": "notes.txt", "outcome": IGNORED, "page_count": None},
     )  # fmt: skip
-    (written,) = Written.decode(stage_for(tmp_path).rows(block))
+    written = stage_for(tmp_path).rows(block)
     assert (written.pages, written.lines, written.blank) == (2, 2, 1)
     assert written.ignored == (("notes.txt", "e"),)
     pages, failures = written.parts
@@ -58,19 +60,26 @@ def test_one_block_becomes_pages_failures_and_ignored(tmp_path):
     assert not list(tmp_path.glob("pages")), "staged files must not be where readers look"
 
 
+def test_what_was_done_travels_to_the_driver_with_the_spans_of_its_batch(tmp_path):
+    before = Span("read", "w", 1, 1, 1, 2, 1)
+    rows = finished({"uri": "a.pdf", "page_index": 0, "outcome": PAGE}, failed("b.pdf", 3))
+    (written,) = Written.decode(stage_for(tmp_path)(packed(rows, [before])))
+    assert written.spans[0] == before
+    assert [span.stage for span in written.spans] == ["read", "write"]
+    assert (written.pages, len(written.parts), written.failures[0]["uri"]) == (1, 2, "b.pdf")
+
+
 def test_the_driver_learns_which_failures_a_run_tries_again(tmp_path):
     rows = [failed(f"{attempt}.pdf", None) | {"attempt": attempt} for attempt in (1, 2, 3)]
     rows = [row | {"failure": row["failure"] | {"retryable": True}} for row in rows] + [failed("final.pdf", None)]
-    (written,) = Written.decode(stage_for(tmp_path).rows(finished(*rows)))
+    written = stage_for(tmp_path).rows(finished(*rows))
     said = [(failure["uri"], failure["attempt"], failure["again"]) for failure in written.failures]
     assert said == [("1.pdf", 1, True), ("2.pdf", 2, True), ("3.pdf", 3, False), ("final.pdf", 1, False)]
 
 
 def test_pass_through_columns_keep_their_type(tmp_path):
     extra = pa.array([{"shelf": 7}], pa.struct([("shelf", pa.int16())]))
-    (written,) = Written.decode(
-        stage_for(tmp_path).rows(finished({"uri": "a", "page_index": 0, "outcome": PAGE}, extra=extra))
-    )
+    written = stage_for(tmp_path).rows(finished({"uri": "a", "page_index": 0, "outcome": PAGE}, extra=extra))
     table = pq.read_table(tmp_path / written.parts[0].path)
     assert table.schema.field("shelf").type == pa.int16()
     assert table["shelf"].to_pylist() == [7]
@@ -81,7 +90,7 @@ def test_partitions_from_the_path(tmp_path):
     for i, row in enumerate(rows):
         row["etag"] = str(i)
     stage = stage_for(tmp_path, partition_by="'site=(?P<site>[^/]+)'")
-    (written,) = Written.decode(stage.rows(finished(*rows)))
+    written = stage.rows(finished(*rows))
     assert sorted((part.partition, part.rows) for part in written.parts) == [("site=x", 2), ("site=y", 1)]
 
 
