@@ -24,7 +24,7 @@ class Runtime:
 
     module: what is imported; engines: by device, the module in this package and its class; distributions: the packages
     that bring it, of which those in gpu_distributions can use a GPU; formats: of weights; precisions: by device;
-    neutral: options that can't change a result.
+    neutral: options that can't change a result; extra, gpu_extra: of this package, that bring it for CPUs and for GPUs.
     """
 
     module: str
@@ -35,6 +35,7 @@ class Runtime:
     distributions: tuple[str, ...]
     gpu_distributions: tuple[str, ...] = ()
     neutral: frozenset[str] = frozenset()
+    gpu_extra: str = ""
 
 
 RUNTIMES: Final[dict[str, Runtime]] = {
@@ -56,6 +57,7 @@ RUNTIMES: Final[dict[str, Runtime]] = {
         distributions=("onnxruntime-gpu", "onnxruntime"),
         gpu_distributions=("onnxruntime-gpu",),
         neutral=frozenset({"sessions", "gpu_mem_limit", "trt_engine_cache_path"}),
+        gpu_extra="gpu",
     ),
     "paddle": Runtime(
         module="paddle",
@@ -66,6 +68,7 @@ RUNTIMES: Final[dict[str, Runtime]] = {
         distributions=("paddlepaddle-gpu", "paddlepaddle"),
         gpu_distributions=("paddlepaddle-gpu",),
         neutral=frozenset({"gpu_memory_mb"}),
+        gpu_extra="paddle-gpu",
     ),
     "fake": Runtime(
         module="numpy",
@@ -172,7 +175,8 @@ def _runtime(config: EngineConfig) -> tuple[str, str, str]:
             wanted = named or AUTO["gpu"][0]
             if "gpu" not in RUNTIMES[wanted].precisions:
                 raise UsageError(f"the engine {wanted} runs on CPUs only", "Set engine.name=auto or engine.device=cpu.")
-            raise MissingExtraError(RUNTIMES[wanted].gpu_distributions[0], "gpu", f"The engine {wanted} on a GPU")
+            runtime = RUNTIMES[wanted]
+            raise MissingExtraError(runtime.gpu_distributions[0], runtime.gpu_extra, f"The engine {wanted} on a GPU")
     if named:
         if not installed(named):
             runtime = RUNTIMES[named]

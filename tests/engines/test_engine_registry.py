@@ -79,6 +79,9 @@ def test_a_gpu_without_a_runtime_for_it_names_the_extra(here: dict[str, set[str]
     with pytest.raises(MissingExtraError) as caught:
         choose(EngineConfig(device="gpu"))
     assert "[gpu]" in caught.value.remedy
+    with pytest.raises(MissingExtraError) as caught:
+        choose(EngineConfig(device="gpu", name="paddle"))
+    assert "[paddle-gpu]" in caught.value.remedy
     with pytest.raises(UsageError, match="CPUs only"):
         choose(EngineConfig(device="gpu", name="openvino"))
 
