@@ -80,6 +80,11 @@ RUNTIMES: Final[dict[str, Runtime]] = {
         neutral=frozenset({"seconds", "marker", "fault"}),  # a page is read as ever, or not at all
     ),
 }
+# What pip may bring of what chooses a GPU's kernels: other versions, other bits.
+KERNEL_LIBRARIES: Final = (
+    *("nvidia-cudnn-cu12", "nvidia-cudnn-cu13", "nvidia-cublas-cu12", "nvidia-cublas"),
+    *("tensorrt", "tensorrt-cu12", "tensorrt-cu13"),
+)
 # In the order in which `auto` takes them: the first of its device's list that is installed.
 AUTO: Final = {"cpu": ("openvino", "onnxruntime", "paddle"), "gpu": ("onnxruntime", "paddle")}
 
@@ -133,12 +138,16 @@ def load(choice: Choice, weights: Weights) -> Engine:
 def identity(choice: Choice) -> dict[str, str]:
     """What of the runtime can change the bits: build, precision, instruction set, device, options but neutral ones.
 
-    Part of the fingerprint. No model is loaded and no runtime imported.
+    On a GPU also the libraries that choose kernels, as far as pip brought them. Part of the fingerprint. No model is
+    loaded and no runtime imported.
     """
     runtime, options = RUNTIMES[choice.name], choice.options
     found = {"engine": f"{choice.name} {_version(runtime)}", "precision": options.precision, "device": options.device}
     if options.device == "gpu":
         found["device"] = gpu.name() or "gpu"
+        libraries = [f"{name} {v}" for name in KERNEL_LIBRARIES if (v := _distribution(name)) is not None]
+        if libraries:
+            found["libraries"] = ", ".join(libraries)
     else:
         found["isa"] = cpu.capped(options.isa_cap)
     deciding = {key: value for key, value in options.extra.items() if key not in runtime.neutral}

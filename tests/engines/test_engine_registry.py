@@ -150,6 +150,24 @@ def test_identity_holds_what_can_change_bits_and_nothing_else(monkeypatch: pytes
     json.dumps(changed)
 
 
+def test_on_a_gpu_the_libraries_that_choose_kernels_are_told(
+    here: dict[str, set[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed = {"onnxruntime-gpu": "1.31.1", "nvidia-cudnn-cu13": "9.20.0"}
+    monkeypatch.setattr(registry, "_distribution", installed.get)
+    here["gpu"] = {"onnxruntime"}
+    found = identity(choose(EngineConfig()))
+    assert found == {
+        "engine": "onnxruntime 1.31.1",
+        "precision": "fp32",
+        "device": "NVIDIA H200",
+        "libraries": "nvidia-cudnn-cu13 9.20.0",
+    }
+    installed["nvidia-cudnn-cu13"] = "9.21.0"
+    assert identity(choose(EngineConfig())) != found
+    assert "libraries" not in identity(choose(EngineConfig(device="cpu", name="onnxruntime")))
+
+
 @pytest.mark.parametrize("name", ["openvino", "onnxruntime"])
 def test_choosing_and_identifying_import_no_runtime(name: str) -> None:
     pytest.importorskip(name)
