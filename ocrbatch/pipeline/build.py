@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
@@ -26,15 +25,6 @@ from ocrbatch.stages.write import Imprint, WriteStage
 CRASHES: Final[dict[str, Any]] = {"max_restarts": -1, "max_task_retries": 1}
 
 
-@dataclass(frozen=True, slots=True)
-class Stages:
-    """The classes of the workers that hold models; `tuning` puts a witness around each."""
-
-    read: type = ReadStage
-    detect: type = DetectStage
-    recognize: type = RecognizeStage
-
-
 def build(
     identity: Identity,
     pools: Pools,
@@ -42,7 +32,6 @@ def build(
     imprint: Imprint,
     *,
     alone: bool = False,
-    stages: Stages = Stages(),
 ) -> Dataset:
     """manifest -> decode -> (detect -> recognize | read) -> write: a lazy Dataset of write results (`write.RESULT`).
 
@@ -63,10 +52,10 @@ def build(
         return rows.map_batches(stage, fn_constructor_args=args, **_pool(pool, imprint.run_id, alone))
 
     if pools.readers:
-        lines = models(pages, stages.read, pools.readers)
+        lines = models(pages, ReadStage, pools.readers)
     else:
         assert pools.detectors and pools.recognizers, "the layout split has two pools"
-        lines = models(models(pages, stages.detect, pools.detectors), stages.recognize, pools.recognizers)
+        lines = models(models(pages, DetectStage, pools.detectors), RecognizeStage, pools.recognizers)
     # Workers and not tasks: on a small machine Ray ends a task's process after a second without work.
     return lines.map_batches(
         WriteStage,

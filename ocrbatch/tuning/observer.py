@@ -6,13 +6,16 @@ Invariant: a point whose worker died, or whose page failed for want of memory, h
 from __future__ import annotations
 
 import time
-from pathlib import Path
+from bisect import insort
+from collections import defaultdict
+from collections.abc import Iterable
 from typing import Any, Final
 
 from ocrbatch.errors import OcrBatchError, UsageError, ending
 from ocrbatch.pipeline.resources import Pools
+from ocrbatch.stages.spans import Span
 from ocrbatch.stages.write import Written
-from ocrbatch.tuning import witness
+from ocrbatch.tuning.rates import rate, warm_since
 from ocrbatch.tuning.search import Infeasible
 
 START_SECONDS: Final = 600.0  # until every worker is warm
@@ -31,15 +34,14 @@ class Halted(OcrBatchError):  # noqa: N818  # not an error: enough is known
 class Observer:
     """What a probe has given so far, and whether that is enough."""
 
-    def __init__(self, folder: Path, pools: Pools, seconds: float, incumbent: float | None) -> None:
-        last, others = pools.readers or pools.recognizers, pools.detectors
-        assert last, "each layout has a pool that reads lines"
-        self._folder = folder
-        self._last = last.workers
-        self._workers = last.workers + (others.workers if others else 0)
+    def __init__(self, pools: Pools, seconds: float, incumbent: float | None) -> None:
+        found = {"read": pools.readers, "detect": pools.detectors, "recognize": pools.recognizers}
+        self._pools = {name: pool.workers for name, pool in found.items() if pool}
+        self._last = "read" if pools.readers else "recognize"  # after which a page's lines are known
+        self._spans: dict[str, dict[str, list[Span]]] = {name: defaultdict(list) for name in self._pools}
         self._seconds = seconds
         self._beaten = BEHIND * incumbent if incumbent else 0.0
-        self._begun = time.monotonic()
+        self._begun = time.time()
         self._rate: float | None = None
         self._whole = True
         self._reason = ""
@@ -65,15 +67,15 @@ class Observer:
             self._count(written)
         if self._halted:
             return
-        if witness.started(self._folder) > self._workers:
-            return self.give_up("a worker died")
-        notes, now = witness.notes(self._folder), time.monotonic()
-        since = witness.warm_since(notes, self._last, WARM_PAGES)
+        if any(len(self._spans[name]) > count for name, count in self._pools.items()):
+            return self.give_up("a worker died")  # and was started anew
+        workers, now = list(self._spans[self._last].values()), time.time()
+        since = warm_since(workers, self._pools[self._last], WARM_PAGES)
         if since is None:
             if now - self._begun > START_SECONDS:
                 self.give_up(f"not every worker had finished {WARM_PAGES} pages after {START_SECONDS:g} s")
             return
-        self._rate = witness.rate(notes, since)
+        self._rate = rate(workers, since)
         if self._rate is None:
             return
         done = now - since >= self._seconds
@@ -91,7 +93,13 @@ class Observer:
             )
         return self._rate, self._whole
 
+    def _sort(self, spans: Iterable[Span]) -> None:
+        for span in spans:
+            if span.stage in self._spans:
+                insort(self._spans[span.stage][span.worker], span, key=lambda other: other.end)
+
     def _count(self, written: Written) -> None:
+        self._sort(written.spans)
         if written.stop:
             message, remedy, exit_code = written.stop
             raise ending(exit_code)(message, remedy)

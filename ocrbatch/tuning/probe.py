@@ -37,7 +37,6 @@ from ocrbatch.storage import Storage
 from ocrbatch.tuning.grid import applied, described, settings
 from ocrbatch.tuning.observer import MEMORY, Halted, Observer
 from ocrbatch.tuning.search import Infeasible, Point
-from ocrbatch.tuning.witness import WITNESSED
 
 ROWS: Final = 4096  # documents of a probe's list: more than any machine reads in its time
 
@@ -110,8 +109,8 @@ class Prober:
         storage = Storage(config.output.storage)
         files = list(worklist.write(self._work(), self.extra, storage, str(folder), pools.decoders.workers, rows))
         imprint = Imprint(0, self.run_id, identity.fingerprint, tuple(identity.models), datetime.now(UTC).date())
-        dataset = build(replace(identity, config=config), pools, files, imprint, stages=WITNESSED)
-        observer = Observer(folder, pools, self.seconds, incumbent)
+        dataset = build(replace(identity, config=config), pools, files, imprint)
+        observer = Observer(pools, self.seconds, incumbent)
         try:
             with judged(observer.judge), closing(drained(dataset, stops=self.cluster.lives_on)) as results:
                 for written in results:

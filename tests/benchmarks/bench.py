@@ -183,9 +183,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         for lane in lanes:
             lane.prepare()
         print(f"{len(pages)} pages ({decoded:,.0f} MiB decoded, truth of {known}), {os.cpu_count()} CPUs")
-        print(
-            f"medians over the rounds ({arguments.rounds}); x: the median of the rounds' ratios to {OURS}", flush=True
-        )
+        print(f"medians over the rounds ({arguments.rounds}); x: median of the rounds' ratios to {OURS}", flush=True)
         for number in range(1, arguments.rounds + 1):
             for lane in lanes:
                 if not lane.failure:

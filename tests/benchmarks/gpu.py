@@ -108,24 +108,28 @@ def counted(calls: list[tuple[int, int]]) -> Iterator[None]:
         yield
 
 
-def work(
-    setting: Setting, model: str, cache: str, batches: list[list[Pixels]], seconds: float, ready: Any, replies: Any
-) -> None:
-    """One worker: warms up on all pages, waits for the others, reads on until the time is up, and reports."""
+def work(setting: Setting, ready: Any, replies: Any, *given: Any) -> None:
+    """One worker; what it found, or why there is nothing, goes to `replies`."""
+    try:
+        reply = timed(setting, ready, *given)
+    except BrokenBarrierError:
+        reply = {"refused": "another worker did not start"}
+    except (OcrBatchError, RuntimeError) as error:
+        ready.abort()
+        reply = {"refused": str(error)}
+    replies.put(reply)
+
+
+def timed(
+    setting: Setting, ready: Any, model: str, cache: str, batches: list[list[Pixels]], seconds: float
+) -> dict[str, Any]:
+    """Warms up on all pages, waits for the other workers, and reads on until the time is up."""
     cv2.setNumThreads(1)
     if setting.device == "gpu" and find_spec("torch"):
         __import__("torch")  # brings CUDA and cuDNN, which ONNX Runtime then finds in the process
-    try:
-        reader = setting.reader(model, cache)
-        read = [page for some in batches for page in reader.read(some)]
-        ready.wait(START_SECONDS)
-    except OcrBatchError as error:
-        ready.abort()
-        replies.put({"refused": str(error)})
-        return
-    except BrokenBarrierError:
-        replies.put({"refused": "another worker did not start"})
-        return
+    reader = setting.reader(model, cache)
+    read = [page for some in batches for page in reader.read(some)]
+    ready.wait(START_SECONDS)
     calls: list[tuple[int, int]] = []
     pages, before = 0, reader.fill
     cpu, started = time.process_time(), time.perf_counter()
@@ -136,18 +140,16 @@ def work(
                 break
     given, found = (sum(column) for column in zip(*calls, strict=True))
     fill = reader.fill - before
-    replies.put(
-        {
-            "pages": pages,
-            "seconds": taken,
-            "cpu_seconds": time.process_time() - cpu,
-            "given": given,
-            "found": found,
-            "useful": fill.useful,
-            "columns": fill.total,
-            "texts": [text_of(page) for page in read[:COMPARED]],
-        }
-    )
+    return {
+        "pages": pages,
+        "seconds": taken,
+        "cpu_seconds": time.process_time() - cpu,
+        "given": given,
+        "found": found,
+        "useful": fill.useful,
+        "columns": fill.total,
+        "texts": [text_of(page) for page in read[:COMPARED]],
+    }
 
 
 def text_of(page: Reading) -> str:
@@ -174,7 +176,7 @@ def measure(setting: Setting, model: str, cache: str, batches: list[list[Pixels]
     """Runs one setting's workers side by side; see the module's docstring for what comes out."""
     spawn = multiprocessing.get_context("spawn")
     ready, replies = spawn.Barrier(setting.workers + 1), spawn.Queue()
-    arguments = (setting, model, cache, batches, seconds, ready, replies)
+    arguments = (setting, ready, replies, model, cache, batches, seconds)
     workers = [spawn.Process(target=work, args=arguments) for _ in range(setting.workers)]
     for worker in workers:
         worker.start()

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import sys
-from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -20,11 +19,7 @@ from ray.cluster_utils import Cluster
 sys.path.insert(0, str(Path(__file__).parent.parent))
 from dataset import bar_pages, job
 
-from ocrbatch.pipeline import job as middle
-from ocrbatch.pipeline.build import Stages, build
-from ocrbatch.stages.detect import DetectStage
-from ocrbatch.stages.read import ReadStage
-from ocrbatch.stages.recognize import RecognizeStage
+from ocrbatch.pipeline import build
 
 PAGES = 24
 
@@ -52,8 +47,9 @@ def main() -> None:
     folder, nodes, overrides = Path(sys.argv[1]), json.loads(sys.argv[2]), sys.argv[3:]
     told = folder / "told"
     told.mkdir()
-    stages = Stages(*(telling(stage, told) for stage in (ReadStage, DetectStage, RecognizeStage)))
-    middle.build = partial(build, stages=stages)
+    build.DetectStage, build.RecognizeStage, build.ReadStage = (
+        telling(stage, told) for stage in (build.DetectStage, build.RecognizeStage, build.ReadStage)
+    )
     (cpus, gpus), *others = nodes
     store = {"object_store_memory": 100 << 20}
     cluster = Cluster(

@@ -6,26 +6,29 @@ import pytest
 
 from ocrbatch.errors import StoppedEarlyError, UsageError
 from ocrbatch.pipeline.resources import Pool, Pools
+from ocrbatch.stages.spans import Span
 from ocrbatch.stages.write import Written
 from ocrbatch.tuning import observer as observing
 from ocrbatch.tuning.observer import Halted, Observer
 from ocrbatch.tuning.search import Infeasible
-from ocrbatch.tuning.witness import NOTES
 
 PAIR = Pools("split", Pool(1, 1), Pool(1, 1), detectors=Pool(1, 1), recognizers=Pool(1, 1))
 ONE = Pools("fused", Pool(1, 1), Pool(1, 1), readers=Pool(1, 1))
 
 
+def batch(stage, worker, end):
+    return Written(pages=8, spans=(Span(stage, worker, end - 1, end - 1, end - 1, end, 8),))
+
+
 @pytest.fixture
-def observed(tmp_path):
-    """An observer of a probe of 16 s, and a worker's notes: the seconds ago at which it finished 8 pages each."""
-    (tmp_path / NOTES).mkdir()
+def observed():
+    """An observer of a probe of 16 s, and a worker: the seconds ago at which it finished 8 pages each."""
 
     def observe(*ago, pools=ONE, incumbent=None):
-        now = time.monotonic()
-        name = "ReadStage-1" if pools is ONE else "RecognizeStage-1"
-        (tmp_path / NOTES / name).write_text("".join(f"{now - seconds} 8\n" for seconds in ago))
-        observer = Observer(tmp_path, pools, 16.0, incumbent)
+        now = time.time()
+        observer = Observer(pools, 16.0, incumbent)
+        for seconds in ago:
+            observer.look(batch("read" if pools is ONE else "recognize", "1", now - seconds))
         observer.look(None)
         return observer
 
@@ -56,13 +59,18 @@ def test_who_is_clearly_behind_is_given_up_after_a_third_of_the_time(observed):
     assert behind.verdict() == (pytest.approx(2.0), False)
 
 
-def test_a_worker_that_died_has_no_rate_however_fast_it_was(observed, tmp_path):
-    observer = observed(17.0, 13.0, pools=PAIR)
-    (tmp_path / NOTES / "DetectStage-2").touch()
-    (tmp_path / NOTES / "DetectStage-3").touch()  # the same worker, started again
-    observer = observed(17.0, 13.0, pools=PAIR)
+def test_a_worker_that_died_has_no_rate_however_fast_it_was(observed):
+    observer = observed(15.0, 11.0, pools=PAIR)
+    observer.look(batch("detect", "2", time.time()))
+    assert not halted(observer)
+    observer.look(batch("detect", "3", time.time()))  # the same worker, started again
     assert halted(observer)
     assert observer.verdict() == (Infeasible("a worker died"), False)
+
+
+def test_batches_may_come_in_any_order(observed):
+    observer = observed(15.0, 3.0, 7.0, 11.0)
+    assert observer.verdict() == (pytest.approx(2.0), True)
 
 
 def test_a_batch_that_is_lost_with_its_worker_tells_as_much(observed):

@@ -1,22 +1,27 @@
-"""Rates, from what workers note of their batches."""
+"""Rates, from the spans of what workers have finished."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ocrbatch.tuning.witness import NOTES, Note, notes, rate, started, warm_since
+from ocrbatch.stages.spans import Span
+from ocrbatch.tuning.rates import rate, warm_since
+
+
+def span(end, pages=8):
+    return Span("read", "w", end, end, end, end, pages)
 
 
 def batches(first, seconds, count, pages=8):
-    """A worker's notes: its first batch ends at `first`, the others each take so many seconds."""
-    return [Note(first + seconds * number, pages) for number in range(count)]
+    """A worker's: its first batch ends at `first`, the others each take so many seconds."""
+    return [span(first + seconds * number, pages) for number in range(count)]
 
 
 @given(st.integers(1, 16), st.lists(st.tuples(st.floats(0.5, 9), st.floats(0, 9)), min_size=1, max_size=4))
 def test_steady_workers_have_their_rate_however_their_batches_lie(pages, workers):
-    noted = [batches(first, seconds, 30, pages) for seconds, first in workers]
-    since = warm_since(noted, len(noted), pages)
-    assert rate(noted, since) == pytest.approx(sum(pages / seconds for seconds, _ in workers))
+    done = [batches(first, seconds, 30, pages) for seconds, first in workers]
+    since = warm_since(done, len(done), pages)
+    assert rate(done, since) == pytest.approx(sum(pages / seconds for seconds, _ in workers))
 
 
 def test_a_worker_is_warm_after_a_batch_and_so_many_pages():
@@ -36,15 +41,4 @@ def test_there_is_no_rate_until_each_worker_has_finished_a_batch_since():
 
 
 def test_what_was_read_while_others_loaded_does_not_count():
-    assert rate([[Note(1, 8), Note(2, 8), Note(10, 8), Note(14, 8)]], 10) == 2
-
-
-def test_notes_are_read_as_far_as_they_are_written(tmp_path):
-    folder = tmp_path / NOTES
-    folder.mkdir()
-    assert (started(tmp_path), notes(tmp_path)) == (0, [])
-    (folder / "DetectStage-7").write_text("3.5 8\n")
-    (folder / "RecognizeStage-8").write_text("")
-    (folder / "RecognizeStage-9").write_text("4.5 8\n5.5 7\n6.")
-    assert started(tmp_path) == 3
-    assert notes(tmp_path) == [[], [Note(4.5, 8), Note(5.5, 7)]], "detection gives no lines"
+    assert rate([[span(1), span(2), span(10), span(14)]], 10) == 2
