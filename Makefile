@@ -7,7 +7,7 @@ ROUNDS ?= 3
 SEEDS ?= 0-47
 
 .DEFAULT_GOAL := help
-.PHONY: help venv install lint format test test-fast chaos crash faults long fuzz interrupts opening scale bench choices tune-proof hashes samples image clean
+.PHONY: help venv install lint format test test-fast gpu gpu-bench chaos crash faults long fuzz interrupts opening scale bench choices tune-proof hashes samples image clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +34,12 @@ test: ## Run all tests but the long proofs
 
 test-fast: ## Run the tests that start neither Ray nor an S3 server
 	$(PY) -m pytest -m 'not slow and not ray and not s3'
+
+gpu: ## Run the tests that need a GPU; elsewhere they are skipped
+	$(PY) -m pytest -m gpu tests/gpu tests/contract
+
+gpu-bench: ## Measure pages a second on a GPU, how busy it is and what crosses PCIe (DOCUMENTS=..., else drawn forms)
+	$(PY) tests/benchmarks/gpu.py --json build/gpu.json $(if $(filter command% env%,$(origin DOCUMENTS)),--documents $(DOCUMENTS))
 
 chaos: ## Kill, stop and break 48 runs of the job by seeds; goes on where it was cut off (SEEDS=0-47, 50 minutes)
 	$(PY) tests/chaos/chaos.py --seeds $(SEEDS) --state build/chaos.jsonl

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import os
 import signal
@@ -19,7 +20,9 @@ settings.load_profile("ocrbatch")
 
 
 def pytest_configure() -> None:
-    """Keep the machine's own cloud settings, its proxies and its nohup out of the tests."""
+    """Keep the machine's own cloud settings, its proxies and its nohup out of the tests; its CUDA in."""
+    if gpu.visible() and importlib.util.find_spec("torch"):
+        importlib.import_module("torch")  # brings CUDA and cuDNN, which ONNX Runtime then finds in the process
     if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # which the programs under test would inherit
         signal.signal(signal.SIGHUP, lambda *_: None)
     for name in [name for name in os.environ if name.startswith(("AWS_", "FSSPEC_"))]:

@@ -56,7 +56,7 @@ def _libraries() -> Iterator[Finding]:
         yield OK, name, metadata.version(name)
     owners = [f"{name} {metadata.version(name)}" for name in _owners("cv2")]
     if len(owners) > 1:
-        # A run works with either, and its fingerprint tells which. The extras paddle and gpu bring a second one.
+        # A run works with either, and its fingerprint tells which. The extras paddle and paddle-gpu bring a second one.
         both = f"{' and '.join(owners)} install the same cv2: the one that was installed last is used"
         cure = f"pip uninstall them, then pip install {OPENCV} alone"
         yield NOTE, "opencv", f"{both}, and between versions pixels differ. To be sure, {cure}"

@@ -8,10 +8,11 @@ session's convolutions keep the plan of their last shape only: calls of changing
 
 from __future__ import annotations
 
+import sys
 from collections import OrderedDict
 from collections.abc import Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, redirect_stdout
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, Final
@@ -59,7 +60,8 @@ class OnnxRuntimeGpuEngine(Engine):
             raise MissingExtraError("onnxruntime-gpu and onnx", "gpu", "The engine onnxruntime on a GPU") from error
         _check_options(ort, options)
         if options.device == "gpu":
-            ort.preload_dlls()  # CUDA and cuDNN as pip brings them
+            with redirect_stdout(sys.stderr):
+                ort.preload_dlls()  # CUDA and cuDNN as pip brings them
         self._ort, self._errors = ort, errors_of(ort)
         self._weights, self._options = weights, options
         self._names, self._sides = (PIXELS, OUTPUTS[weights.head]), SIDES
@@ -146,12 +148,14 @@ class OnnxRuntimeGpuEngine(Engine):
             for name, size in zip(self._sides, shape, strict=False):
                 settings.add_free_dimension_override_by_name(name, size)
         chosen = providers(self._weights, self._options, self._names[0], shape)
-        session = self._ort.InferenceSession(self._model, settings, providers=chosen)
+        with redirect_stdout(sys.stderr):  # where it says why it falls back
+            session = self._ort.InferenceSession(self._model, settings, providers=chosen)
         wanted, got = chosen[0][0], session.get_providers()[0]
-        if wanted != got:  # it falls back in silence
+        if wanted != got:
             raise UsageError(
                 f"ONNX Runtime could not start its {wanted} and fell back to {got}",
-                "Install the CUDA and cuDNN that this build of onnxruntime-gpu wants, or set engine.device=cpu.",
+                "Install NVIDIA's driver, and the CUDA, cuDNN (and TensorRT) that this onnxruntime-gpu wants, or set "
+                "engine.device=cpu.",
             )
         return session
 

@@ -24,7 +24,7 @@ class Runtime:
 
     module: what is imported; engines: by device, the module in this package and its class; distributions: the packages
     that bring it, of which those in gpu_distributions can use a GPU; formats: of weights; precisions: by device;
-    neutral: options that can't change a result.
+    neutral: options that can't change a result; extra, gpu_extra: of this package, that bring it for CPUs and for GPUs.
     """
 
     module: str
@@ -35,6 +35,7 @@ class Runtime:
     distributions: tuple[str, ...]
     gpu_distributions: tuple[str, ...] = ()
     neutral: frozenset[str] = frozenset()
+    gpu_extra: str = ""
 
 
 RUNTIMES: Final[dict[str, Runtime]] = {
@@ -56,6 +57,7 @@ RUNTIMES: Final[dict[str, Runtime]] = {
         distributions=("onnxruntime-gpu", "onnxruntime"),
         gpu_distributions=("onnxruntime-gpu",),
         neutral=frozenset({"sessions", "gpu_mem_limit", "trt_engine_cache_path"}),
+        gpu_extra="gpu",
     ),
     "paddle": Runtime(
         module="paddle",
@@ -66,6 +68,7 @@ RUNTIMES: Final[dict[str, Runtime]] = {
         distributions=("paddlepaddle-gpu", "paddlepaddle"),
         gpu_distributions=("paddlepaddle-gpu",),
         neutral=frozenset({"gpu_memory_mb"}),
+        gpu_extra="paddle-gpu",
     ),
     "fake": Runtime(
         module="numpy",
@@ -77,6 +80,11 @@ RUNTIMES: Final[dict[str, Runtime]] = {
         neutral=frozenset({"seconds", "marker", "fault"}),  # a page is read as ever, or not at all
     ),
 }
+# What pip may bring of what chooses a GPU's kernels: other versions, other bits.
+KERNEL_LIBRARIES: Final = (
+    *("nvidia-cudnn-cu12", "nvidia-cudnn-cu13", "nvidia-cublas-cu12", "nvidia-cublas"),
+    *("tensorrt", "tensorrt-cu12", "tensorrt-cu13"),
+)
 # In the order in which `auto` takes them: the first of its device's list that is installed.
 AUTO: Final = {"cpu": ("openvino", "onnxruntime", "paddle"), "gpu": ("onnxruntime", "paddle")}
 
@@ -130,12 +138,16 @@ def load(choice: Choice, weights: Weights) -> Engine:
 def identity(choice: Choice) -> dict[str, str]:
     """What of the runtime can change the bits: build, precision, instruction set, device, options but neutral ones.
 
-    Part of the fingerprint. No model is loaded and no runtime imported.
+    On a GPU also the libraries that choose kernels, as far as pip brought them. Part of the fingerprint. No model is
+    loaded and no runtime imported.
     """
     runtime, options = RUNTIMES[choice.name], choice.options
     found = {"engine": f"{choice.name} {_version(runtime)}", "precision": options.precision, "device": options.device}
     if options.device == "gpu":
         found["device"] = gpu.name() or "gpu"
+        libraries = [f"{name} {v}" for name in KERNEL_LIBRARIES if (v := _distribution(name)) is not None]
+        if libraries:
+            found["libraries"] = ", ".join(libraries)
     else:
         found["isa"] = cpu.capped(options.isa_cap)
     deciding = {key: value for key, value in options.extra.items() if key not in runtime.neutral}
@@ -172,7 +184,8 @@ def _runtime(config: EngineConfig) -> tuple[str, str, str]:
             wanted = named or AUTO["gpu"][0]
             if "gpu" not in RUNTIMES[wanted].precisions:
                 raise UsageError(f"the engine {wanted} runs on CPUs only", "Set engine.name=auto or engine.device=cpu.")
-            raise MissingExtraError(RUNTIMES[wanted].gpu_distributions[0], "gpu", f"The engine {wanted} on a GPU")
+            runtime = RUNTIMES[wanted]
+            raise MissingExtraError(runtime.gpu_distributions[0], runtime.gpu_extra, f"The engine {wanted} on a GPU")
     if named:
         if not installed(named):
             runtime = RUNTIMES[named]

@@ -26,7 +26,7 @@ class Cluster:
     """What Ray offers in all, over nodes that are taken to be alike.
 
     elsewhere: some of it is on other machines. lives_on: the process was in it before the run, and stays in it.
-    memory: bytes for workers, beside Ray's object store; 0: unknown.
+    memory: bytes for workers, beside Ray's object store; 0: unknown. gpu_cpus: of the nodes with GPUs; 0: of all.
     """
 
     cpus: float
@@ -35,6 +35,7 @@ class Cluster:
     elsewhere: bool = False
     lives_on: bool = False
     memory: float = 0.0
+    gpu_cpus: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +91,9 @@ def size_pools(cluster: Cluster, config: PipelineConfig, device: str) -> Pools:
     decoders = _decoders(cluster, config, usable)
     rest = max(0.1, cluster.nodes * usable - decoders.workers * decoders.cpus)
     if gpus:
+        if cluster.gpu_cpus:  # where the others may lie, too, though there are nodes without GPUs
+            others = decoders.workers * decoders.cpus + writers.workers * writers.cpus
+            rest = max(0.1, min(rest, cluster.gpu_cpus - others))
         if layout == "fused":
             pools = Pools("fused", decoders, writers, readers=_gpu_pool(config.readers, 1, rest, gpus, config))
         else:

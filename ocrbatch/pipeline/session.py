@@ -222,8 +222,14 @@ def _cluster() -> Cluster:
     total = ray.cluster_resources()
     working = [node["NodeID"] for node in nodes if node["Resources"].get("CPU", 0) > 0]
     elsewhere = working != [ray.get_runtime_context().get_node_id()]
-    memory = total.get("memory", 0.0)
-    return Cluster(total.get("CPU", 0.0), total.get("GPU", 0.0), max(1, len(working)), elsewhere, memory=memory)
+    return Cluster(
+        total.get("CPU", 0.0),
+        total.get("GPU", 0.0),
+        max(1, len(working)),
+        elsewhere,
+        memory=total.get("memory", 0.0),
+        gpu_cpus=sum(node["Resources"].get("CPU", 0.0) for node in nodes if node["Resources"].get("GPU", 0) > 0),
+    )
 
 
 def identified(config: JobConfig, cluster: Cluster) -> Identity:

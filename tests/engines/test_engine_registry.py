@@ -79,6 +79,9 @@ def test_a_gpu_without_a_runtime_for_it_names_the_extra(here: dict[str, set[str]
     with pytest.raises(MissingExtraError) as caught:
         choose(EngineConfig(device="gpu"))
     assert "[gpu]" in caught.value.remedy
+    with pytest.raises(MissingExtraError) as caught:
+        choose(EngineConfig(device="gpu", name="paddle"))
+    assert "[paddle-gpu]" in caught.value.remedy
     with pytest.raises(UsageError, match="CPUs only"):
         choose(EngineConfig(device="gpu", name="openvino"))
 
@@ -145,6 +148,24 @@ def test_identity_holds_what_can_change_bits_and_nothing_else(monkeypatch: pytes
     changed = [of(precision="fp32"), of(isa_cap="avx512"), of(options={"ENABLE_HYPER_THREADING": False})]
     assert all(found != base for found in changed)
     json.dumps(changed)
+
+
+def test_on_a_gpu_the_libraries_that_choose_kernels_are_told(
+    here: dict[str, set[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed = {"onnxruntime-gpu": "1.31.1", "nvidia-cudnn-cu13": "9.20.0"}
+    monkeypatch.setattr(registry, "_distribution", installed.get)
+    here["gpu"] = {"onnxruntime"}
+    found = identity(choose(EngineConfig()))
+    assert found == {
+        "engine": "onnxruntime 1.31.1",
+        "precision": "fp32",
+        "device": "NVIDIA H200",
+        "libraries": "nvidia-cudnn-cu13 9.20.0",
+    }
+    installed["nvidia-cudnn-cu13"] = "9.21.0"
+    assert identity(choose(EngineConfig())) != found
+    assert "libraries" not in identity(choose(EngineConfig(device="cpu", name="onnxruntime")))
 
 
 @pytest.mark.parametrize("name", ["openvino", "onnxruntime"])

@@ -53,6 +53,17 @@ def test_gpus_split_and_share():
     assert found.detectors.gpus == pytest.approx(0.25)
 
 
+@given(st.integers(1, 8), st.integers(4, 64), st.integers(1, 4), st.integers(0, 8), LAYOUTS)
+@example(4, 4, 1, 1, "split")
+def test_workers_on_gpus_fit_beside_all_others_where_some_nodes_have_none(gpus, cpus, with_gpus, without, layout):
+    nodes = with_gpus + without
+    cluster = Cluster(cpus * nodes, gpus * with_gpus, nodes, gpu_cpus=cpus * with_gpus)
+    found = size_pools(cluster, PipelineConfig(layout=layout), "gpu")
+    others = sum(p.workers * p.cpus for p in (found.decoders, found.writers))
+    model_workers = claimed(found)[0] - others
+    assert model_workers <= max(0.1, cluster.gpu_cpus - others) + 1e-6
+
+
 def test_gpus_are_left_alone_by_an_engine_on_cpus():
     found = size_pools(Cluster(16, gpus=2), PipelineConfig(), "cpu")
     assert found.layout == "fused"
