@@ -73,8 +73,11 @@ class Observer:
             if now - self._begun > START_SECONDS:
                 self.give_up(f"not every worker had finished {WARM_PAGES} pages after {START_SECONDS:g} s")
             return
-        self._rate = witness.rate(notes, since)
-        if self._rate is None:
+        # The slower of two stages: the other one fills, or empties, what waits between them, and that ends.
+        stages = [notes, witness.notes(self._folder, witness.BEFORE)]
+        rates = [witness.rate(workers, since) for workers in stages if workers]
+        self._rate = min((rate for rate in rates if rate is not None), default=None)
+        if self._rate is None or None in rates:
             return
         done = now - since >= self._seconds
         behind = now - since >= LOOK_AFTER * self._seconds and self._rate < self._beaten

@@ -75,6 +75,8 @@ class RecognizeWitness(_Witness):
 WITNESSED: Final = Stages(ReadWitness, DetectWitness, RecognizeWitness)
 LAST: Final = (ReadStage.__name__, RecognizeStage.__name__)
 """The stages after which a page's lines are known."""
+BEFORE: Final = (DetectStage.__name__,)
+"""The stage before it, in the layout split."""
 
 
 def started(output: Path) -> int:
@@ -82,11 +84,11 @@ def started(output: Path) -> int:
     return sum(1 for _ in (output / NOTES).glob("*"))
 
 
-def notes(output: Path) -> list[list[Note]]:
-    """Of each worker that gives lines, what it has finished, in order."""
+def notes(output: Path, stages: Sequence[str] = LAST) -> list[list[Note]]:
+    """Of each worker of these stages, what it has finished, in order."""
     found = []
     for path in sorted((output / NOTES).glob("*")):
-        if path.name.partition("-")[0] in LAST:
+        if path.name.partition("-")[0] in stages:
             lines = path.read_text("ascii").rpartition("\n")[0].splitlines()  # the last may be half written
             found.append([Note(float(at), int(pages)) for at, _, pages in (line.partition(" ") for line in lines)])
     return found

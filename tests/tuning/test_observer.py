@@ -56,6 +56,21 @@ def test_who_is_clearly_behind_is_given_up_after_a_third_of_the_time(observed):
     assert behind.verdict() == (pytest.approx(2.0), False)
 
 
+@pytest.mark.parametrize(("seconds", "rate"), [(8, 1.0), (1, 2.0)], ids=["detection", "recognition"])
+def test_of_two_stages_the_slower_one_counts(observed, tmp_path, seconds, rate):
+    now = time.monotonic()
+    ends = [now - 18 + seconds * number for number in range(18 // seconds + 1)]
+    (tmp_path / NOTES / "DetectStage-2").write_text("".join(f"{at} 8\n" for at in ends))
+    observer = observed(17.0, 13.0, 9.0, 5.0, 1.0, pools=PAIR)
+    assert halted(observer)
+    assert observer.verdict() == (pytest.approx(rate), True)
+
+
+def test_a_probe_waits_for_a_batch_of_the_stage_before(observed, tmp_path):
+    (tmp_path / NOTES / "DetectStage-2").write_text(f"{time.monotonic() - 18} 8\n")
+    assert not halted(observed(17.0, 13.0, pools=PAIR))
+
+
 def test_a_worker_that_died_has_no_rate_however_fast_it_was(observed, tmp_path):
     observer = observed(17.0, 13.0, pools=PAIR)
     (tmp_path / NOTES / "DetectStage-2").touch()
