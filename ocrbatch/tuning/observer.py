@@ -75,8 +75,10 @@ class Observer:
             if now - self._begun > START_SECONDS:
                 self.give_up(f"not every worker had finished {WARM_PAGES} pages after {START_SECONDS:g} s")
             return
-        self._rate = rate(workers, since)
-        if self._rate is None:
+        # The slower of two stages: the other one fills, or empties, what waits between them, and that ends.
+        rates = [rate(list(stage.values()), since) for stage in self._spans.values()]
+        self._rate = min((found for found in rates if found is not None), default=None)
+        if self._rate is None or None in rates:
             return
         done = now - since >= self._seconds
         behind = now - since >= LOOK_AFTER * self._seconds and self._rate < self._beaten

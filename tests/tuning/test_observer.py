@@ -68,6 +68,16 @@ def test_a_worker_that_died_has_no_rate_however_fast_it_was(observed):
     assert observer.verdict() == (Infeasible("a worker died"), False)
 
 
+def test_of_two_stages_the_slower_one_tells(observed):
+    observer = observed(12.0, 8.0, 4.0, pools=PAIR)
+    assert not halted(observer), "detection has finished nothing yet"
+    now = time.time()
+    for seconds in (14.0, 6.0):
+        observer.look(batch("detect", "1", now - seconds))
+    observer.look(batch("recognize", "1", now))
+    assert observer.verdict() == (pytest.approx(1.0), True)
+
+
 def test_batches_may_come_in_any_order(observed):
     observer = observed(15.0, 3.0, 7.0, 11.0)
     assert observer.verdict() == (pytest.approx(2.0), True)
