@@ -65,15 +65,14 @@ class OpenVinoEngine(Engine):
         self._properties = _properties(options, threads=-(-options.threads // lanes))
         self._compiled: OrderedDict[tuple[int, ...], Any] = OrderedDict()
         self._lock = Lock()
-        self._classes: Any = None  # the head, where it stands apart
+        self._classes: Any = None  # the graph of the head, where it stands apart
         self._mine = local()
         try:
             self._model, head = graph(self._core.read_model(weights.path), weights)
             if weights.head == "map":
                 self._request(())
             elif head:
-                shared = self._properties | {"NUM_STREAMS": lanes, "INFERENCE_NUM_THREADS": options.threads}
-                self._classes = self._core.compile_model(head_graph(head, STEPS), "CPU", shared)
+                self._classes = head_graph(head, STEPS)
         except RuntimeError as error:
             raise ModelError(
                 f"OpenVINO can't load {weights.path}: {_first_line(error)}",
@@ -119,8 +118,8 @@ class OpenVinoEngine(Engine):
 
     def _best(self, features: NDArray[np.float32]) -> list[Any]:
         """What a head that stands apart makes of (B, T, C), STEPS at a time: classes and probabilities, (B, T)."""
-        if not hasattr(self._mine, "head"):  # a request for each lane, which share its weights
-            self._mine.head = self._classes.create_infer_request()
+        if not hasattr(self._mine, "head"):  # one for each lane: two streams of one get in each other's way
+            self._mine.head = self._compile(self._classes)
         lines, steps, channels = features.shape
         count = lines * steps
         whole = np.zeros((-(-count // STEPS) * STEPS, channels), np.float32)
@@ -141,12 +140,15 @@ class OpenVinoEngine(Engine):
                 return self._compiled[shape]
             model = self._model.clone()  # shares the constants
             model.reshape(list(shape))
-        request = self._core.compile_model(model, "CPU", self._properties).create_infer_request()
+        request = self._compile(model)
         with self._lock:
             self._compiled[shape] = request
             if len(self._compiled) > self._limit:
                 self._compiled.popitem(last=False)
         return request
+
+    def _compile(self, model: Any) -> Any:
+        return self._core.compile_model(model, "CPU", self._properties).create_infer_request()
 
 
 def shapes_within(memory: int, file: int) -> int:
