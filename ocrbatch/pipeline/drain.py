@@ -13,6 +13,7 @@ from ray.exceptions import RayActorError
 
 from ocrbatch import errors
 from ocrbatch.errors import OcrBatchError, StoppedEarlyError, ending
+from ocrbatch.pipeline.interrupts import insist
 from ocrbatch.stages.write import Written
 
 POLL_SECONDS: Final = 0.25
@@ -52,6 +53,7 @@ def drained(dataset: Dataset, *, stops: bool) -> Generator[Written | None]:
     threading.Thread(target=drain, name="drain", daemon=True).start()
     try:
         while True:
+            insist()
             try:
                 result = results.get(timeout=POLL_SECONDS)
             except queue.Empty:

@@ -12,6 +12,7 @@ from typing import Final
 from ocrbatch.errors import InterruptedRunError
 
 SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_came: Final[list[int]] = []  # the signals within the present `interruptible`
 
 
 @contextmanager
@@ -25,6 +26,7 @@ def interruptible() -> Iterator[None]:
     try:
         yield
     finally:
+        _came.clear()
         if _in_main_thread():
             for number, handler in before.items():
                 signal.signal(number, handler)
@@ -69,7 +71,16 @@ def _take(handler: Callable[[int, object], None]) -> None:
                 signal.signal(number, handler)
 
 
+def insist() -> None:
+    """Raises InterruptedRunError where a signal came and was swallowed: by Python within the callback of a weak
+    reference or a finalizer, wherever the signal happened to meet one. For a loop that should have ended by it.
+    """
+    if _came and _in_main_thread():
+        _interrupt(_came[0], None)
+
+
 def _interrupt(number: int, _: object) -> None:
+    _came.append(number)
     raise InterruptedRunError(signal.Signals(number).name, number)
 
 

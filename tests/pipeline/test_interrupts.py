@@ -2,11 +2,13 @@
 
 import os
 import signal
+import sys
+import weakref
 
 import pytest
 
 from ocrbatch.errors import InterruptedRunError
-from ocrbatch.pipeline.interrupts import held, interruptible
+from ocrbatch.pipeline.interrupts import held, insist, interruptible
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
@@ -18,6 +20,23 @@ def test_signals_are_raised_and_handlers_put_back(number, code):
     assert caught.value.exit_code == code
     assert "same command" in caught.value.remedy
     assert signal.getsignal(number) is before
+
+
+def test_a_signal_that_python_swallows_is_raised_again(monkeypatch):
+    class Thing:
+        """What can be referred to weakly."""
+
+    swallowed = []
+    monkeypatch.setattr(sys, "unraisablehook", swallowed.append)
+    with pytest.raises(InterruptedRunError), interruptible():
+        insist()
+        thing = Thing()
+        _reference = weakref.ref(thing, lambda _: (os.kill(os.getpid(), signal.SIGTERM), signal.getsignal(1)))
+        del thing
+        assert len(swallowed) == 1, "here it was lost"
+        insist()
+    with interruptible():
+        insist()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
