@@ -7,7 +7,7 @@ ROUNDS ?= 3
 SEEDS ?= 0-47
 
 .DEFAULT_GOAL := help
-.PHONY: help venv install lint format test test-fast gpu gpu-bench chaos crash faults long fuzz interrupts opening scale bench choices tune-proof hashes samples image clean
+.PHONY: help venv install lint format test test-fast gpu gpu-bench chaos crash faults long fuzz interrupts opening scale bench choices tune-proof tune-tests hashes samples image clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -71,6 +71,9 @@ bench: ## Time PaddleOCR, RapidOCR and ocrbatch on the same pages (DOCUMENTS=...
 
 choices: ## Measure what each choice of the CPU engines gains (DOCUMENTS=..., some minutes)
 	$(PY) tests/benchmarks/choices.py $(DOCUMENTS)
+
+tune-tests: ## Run all tests of the tuner, those that start Ray for a rare failure too (3 minutes)
+	$(PY) -m pytest -m 'slow or not slow' tests/tuning
 
 tune-proof: ## Race the tuner against a full sweep of its grid (DOCUMENTS=..., 45 minutes)
 	$(PY) tests/benchmarks/tune.py --json build/tune.json $(DOCUMENTS)

@@ -107,7 +107,7 @@ def test_it_backs_off_where_workers_die_for_memory(deadly, tmp_path, monkeypatch
 @pytest.mark.parametrize(
     "overrides",
     [
-        ["engine.options={fault: stillborn}"],
+        pytest.param(["engine.options={fault: stillborn}"], marks=pytest.mark.slow),
         ["engine.name=openvino", "pipeline.worker_memory_mb=128"],
         [DEADLY, BOUND, "pipeline.layout=split"],
     ],
@@ -141,7 +141,9 @@ def test_a_probe_that_is_clearly_behind_is_given_up(probes, tmp_path):
         (["input.uris=[/nowhere/at/all]"], "/nowhere/at/all"),
         ([f"input.uris=[{DOCUMENTS}]", "input.include=['*.none']"], "no documents"),
         ([f"input.uris=[{DOCUMENTS}/notes.txt]"], "the sample ended"),
-        ([f"input.uris=[{DOCUMENTS}]", "engine.options={tokens: 1}"], "no option 'tokens'"),
+        pytest.param(
+            [f"input.uris=[{DOCUMENTS}]", "engine.options={tokens: 1}"], "no option 'tokens'", marks=pytest.mark.slow
+        ),
     ],
 )
 def test_a_sample_or_a_config_that_cannot_be_measured_is_told(tmp_path, capsys, overrides, said):
