@@ -1,4 +1,4 @@
-"""OpenVINO, the engine for CPUs: normalisation is in the graph, and a ctc head is a graph of its own (`openvino_graph`).
+"""OpenVINO, the engine for CPUs: bytes go into its graph, and a ctc head is a graph of its own (`openvino_graph`).
 
 Invariant: how a row is computed follows from its shape alone. A map goes page by page through one model with dynamic
 shapes, a ctc batch through models of fixed shape, one for each width (and for narrow ones a second, of ROWS rows).
