@@ -69,6 +69,9 @@ faults: ## Prove that storage that fails, fills up or expires loses nothing (3 m
 bench: ## Time PaddleOCR, RapidOCR and ocrbatch on the same pages (DOCUMENTS=..., TRUTH=..., PAGES=..., ROUNDS=3); all in build/bench
 	$(PY) tests/benchmarks/bench.py $(DOCUMENTS) $(if $(TRUTH),--truth $(TRUTH)) $(if $(PAGES),--pages $(PAGES)) --rounds $(ROUNDS) --json build/bench/bench.json --plot build/bench/bench.png
 
+whole-job: ## Time the whole job beside its reader, and ten times the pages beside a tenth (DOCUMENTS=..., 8 minutes)
+	$(PY) tests/benchmarks/whole_job.py $(DOCUMENTS)
+
 choices: ## Measure what each choice of the CPU engines gains (DOCUMENTS=..., some minutes)
 	$(PY) tests/benchmarks/choices.py $(DOCUMENTS)
 

@@ -33,7 +33,7 @@ from ocrbatch import safe_yaml
 from ocrbatch.errors import UsageError
 
 # Raised by hand whenever the same input would give another row; part of every fingerprint.
-RESULT_VERSION: Final = 3
+RESULT_VERSION: Final = 4
 MEMORY_MB: Final = 1024  # of the shapes of one model that an engine has compiled
 BATCH_PIXELS: Final = 4096  # of the crops in one call of the recognizer, their widths together
 PAGE_PIXELS: Final = 2 << 20  # of the pages in one call of the detector on a GPU, their areas together

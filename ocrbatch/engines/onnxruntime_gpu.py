@@ -33,7 +33,7 @@ Shape = tuple[int, int, int, int]
 OPTIONS: Final = {"provider", "tf32", "sessions", "gpu_mem_limit", "trt_engine_cache_path"}
 # Calls in flight: while one computes, the other's pixels go to the GPU and its results come back.
 LANES: Final = 2
-# More than the recognizer's 24 widths: an LRU that is smaller than a cycle through it misses every time.
+# More than the recognizer's 29 widths: an LRU that is smaller than a cycle through it misses every time.
 SESSIONS: Final = 32
 # What is loaded first, to see that the model and the GPU are good.
 FIRST: Final = {"map": (64, 64), "ctc": (LINE_HEIGHT, 320)}

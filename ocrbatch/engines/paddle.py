@@ -15,8 +15,8 @@ from ocrbatch.errors import MissingExtraError, ModelError, UsageError
 from ocrbatch.models.folders import paddle_program
 from ocrbatch.records import Pixels
 
-# Shapes for which oneDNN keeps its kernels; PaddleX keeps 10. The recognizer's 24 widths, and as many page shapes.
-KERNEL_SHAPES: Final = 24
+# Shapes for which oneDNN keeps its kernels; PaddleX keeps 10. More than the recognizer's 29 widths.
+KERNEL_SHAPES: Final = 32
 
 
 class PaddleEngine(Engine):

@@ -13,12 +13,13 @@ from typing import Final
 
 from ocrbatch.engines.base import rows_of
 
-# Pixels. An engine may compile a model for each (OpenVINO: 0.15 s and 17 MB), so there are few; steps are fine where
-# lines are narrow, as most are. On receipts 7.4% of the pixels are padding; steps of 32 throughout would give 5.3%,
-# PaddleX's least width of 320 gives 32%. All are multiples of 32: the model's steps are 8 px wide.
+# Pixels. An engine may compile a model for each (OpenVINO: 0.15 s and 17 MB), so there are few: steps of 32 and 64 px,
+# and from 768 px of an eighth. On receipts 7.3% of the pixels are padding and on manuals at 144 dpi, with lines of up
+# to 3,200 px, 5.6%; steps of 32 throughout would give 5.2% and 1.3%, PaddleX's least width of 320 gives receipts 32%.
+# All are multiples of 32: the model's steps are 8 px wide.
 WIDTHS: Final = (
     *(64, 96, 128, 160, 192, 224, 256, 288, 320, 384, 448, 512),
-    *(576, 640, 704, 768, 896, 1024, 1152, 1344, 1600, 2048, 2560, 3200),
+    *(576, 640, 704, 768, 864, 960, 1088, 1216, 1376, 1536, 1728, 1920, 2144, 2400, 2688, 2944, 3200),
 )
 
 

@@ -36,7 +36,10 @@ OURS = "ocrbatch"
 
 @dataclass(frozen=True, slots=True)
 class Contestant:
-    """program: in contestants/. environment, requirements: of a peer; None for the environment that this runs in."""
+    """program: in contestants/. environment, requirements: of a peer; None for the environment that this runs in.
+
+    precision: of ocrbatch in one process; "" for what it chooses.
+    """
 
     name: str
     program: str
@@ -45,12 +48,14 @@ class Contestant:
     environment: str | None = None
     requirements: tuple[str, ...] = ()
     remark: str = ""
+    precision: str = ""
 
 
 PADDLEOCR = ("paddleocr==3.7.0",)
 RAPIDOCR = ("rapidocr==3.10.0", "onnxruntime", "openvino")
 CONTESTANTS = (
     Contestant(OURS, "ocrbatch_.py", "auto", remark="in one process"),
+    Contestant("ocrbatch-fp32", "ocrbatch_.py", "auto", remark="in one process", precision="fp32"),
     Contestant("ocrbatch-job", "job_.py", "auto", remark="whole job, models' loading within; CPU and memory of all"),
     Contestant(
         "paddleocr-onnxruntime", "paddleocr_.py", "onnxruntime", "PP-OCRv6_small", "paddleocr",
@@ -89,7 +94,8 @@ class Lane:
     def lap(self, pages: Sequence[BenchPage]) -> None:
         """Runs one lap; its figures, or why it failed, are added."""
         paths = [str(page.path) for page in pages]
-        entry = {"engine": self.contestant.engine, "weights": str(self._weights), "pages": paths}
+        entry = {"engine": self.contestant.engine, "precision": self.contestant.precision}
+        entry |= {"weights": str(self._weights), "pages": paths}
         with tempfile.TemporaryDirectory() as folder:
             given, left = Path(folder, "entry.json"), Path(folder, "report.json")
             given.write_text(json.dumps(entry), encoding="utf8")
@@ -142,7 +148,7 @@ def reason(error: Exception) -> str:
 
 def stages(lanes: Sequence[Lane]) -> dict[str, float]:
     """Seconds a page in each part of ocrbatch in one process, medians over the rounds."""
-    found = [report["stages"] for lane in lanes for report in lane.reports if "stages" in report]
+    found = [report["stages"] for lane in lanes if lane.contestant.name == OURS for report in lane.reports]
     return {part: statistics.median(each[part] for each in found) for part in (found[0] if found else {})}
 
 
