@@ -7,7 +7,7 @@ ROUNDS ?= 3
 SEEDS ?= 0-47
 
 .DEFAULT_GOAL := help
-.PHONY: help venv install lint format test test-fast gpu gpu-bench chaos crash faults long fuzz interrupts opening scale bench choices tune-proof tune-tests hashes samples image clean
+.PHONY: help venv install lint format test test-fast gpu gpu-bench chaos crash faults long fuzz interrupts opening scale bench whole-job choices tune-proof tune-tests hashes samples image clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -69,7 +69,7 @@ faults: ## Prove that storage that fails, fills up or expires loses nothing (3 m
 bench: ## Time PaddleOCR, RapidOCR and ocrbatch on the same pages (DOCUMENTS=..., TRUTH=..., PAGES=..., ROUNDS=3); all in build/bench
 	$(PY) tests/benchmarks/bench.py $(DOCUMENTS) $(if $(TRUTH),--truth $(TRUTH)) $(if $(PAGES),--pages $(PAGES)) --rounds $(ROUNDS) --json build/bench/bench.json --plot build/bench/bench.png
 
-whole-job: ## Time the whole job beside its reader, and ten times the pages beside a tenth (DOCUMENTS=..., 8 minutes)
+whole-job: ## Time the whole job beside its reader, and ten times the pages beside a tenth (DOCUMENTS=..., 10 minutes)
 	$(PY) tests/benchmarks/whole_job.py $(DOCUMENTS)
 
 choices: ## Measure what each choice of the CPU engines gains (DOCUMENTS=..., some minutes)
