@@ -1,11 +1,11 @@
 """What the whole job adds to reading: `python tests/benchmarks/whole_job.py DOCUMENTS` (`make whole-job`).
 
 Reads the documents in one process, by `ocrbatch run` over a tenth of the pages, in one process, by `ocrbatch run` over
-all, and in one process, so that a machine that grows slower or faster meanwhile shows. The documents are copied until there are as many
-pages as asked for. Prints of each job: seconds after start-up, pages/s beside those of one process, how much of all CPU
-time was spent beside its models (they take the CPU seconds a page of the same models in one process), and the process
-tree's peak memory; then what ten times the pages cost, and how fast the pages beyond the tenth were read: that is the
-speed of a warm job, without its start, its models' loading and compiling.
+all, and in one process, so that a machine that grows slower or faster meanwhile shows. The documents are copied until
+there are as many pages as asked for. Prints of each job: seconds after start-up, pages/s beside those of one process,
+how much of all CPU time was spent beside its models (they take the CPU seconds a page of the same models in one
+process), and the process tree's peak memory; then what ten times the pages cost, and how fast the pages beyond the
+tenth were read: that is the speed of a warm job, without its start and its models' loading and compiling.
 """
 
 from __future__ import annotations
@@ -122,9 +122,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(f"in one process {spoken} pages/s; {models:.3f} CPU s a page in the models")
     print("\n".join([ROW.format(*HEADINGS), *map(row, jobs)]))
     print(f"{tenfold['pages'] / once['pages']:.0f} times the pages: {times:.2f} times the time, memory {growth:+.1%}")
-    print(
-        f"warm: {warm:.2f} pages/s, {of_one_process:.1%} of one process; {beside:.1%} of the CPU time beside the models"
-    )
+    print(f"warm: {warm:.2f} pages/s, {of_one_process:.1%} of one process; {beside:.1%} of CPU beside models")
     if arguments.json:
         figures = {
             "in_process": rates,
