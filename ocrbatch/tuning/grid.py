@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final, cast
 
 from ocrbatch.config import JobConfig
-from ocrbatch.pipeline.resources import MAX_THREADS, Cluster, Pool, Pools, size_pools
+from ocrbatch.pipeline.resources import THREADS, Cluster, Pool, Pools, most_on_a_node, size_pools
 from ocrbatch.tuning.search import Dimension, Grid, Point
 
 Setting = tuple[tuple[str, Any], ...]
@@ -18,13 +18,9 @@ Setting = tuple[tuple[str, Any], ...]
 
 PAGE_BATCHES: Final = {"cpu": (4, 8, 16), "gpu": (8, 16, 32, 64)}
 BATCH_PIXELS: Final = {"cpu": (4096, 8192), "gpu": (4096, 8192, 16384, 32768)}
-THREADS: Final = (1, 2, 4)
 RECOGNITION_SHARE: Final = 3 / 4  # of the CPUs of a page: about its share of the time
 GPU_READERS: Final = (1, 2, 3, 4)  # of each GPU
 GPU_PAIRS: Final = (1, 2)  # detectors, and as many recognizers, of each GPU
-# A worker with both models in OpenVINO and all their shapes compiled: there are 33, of 31-40 MB each.
-WORKER_BYTES: Final = 1280 << 20
-MEMORY_SHARE: Final = 0.8  # of what there is, for these workers
 SETTLING: Final = {f"pipeline.{key}" for key in ("layout", "readers", "detectors", "recognizers")}
 """The keys that, once named, leave the layout as it is without tuning."""
 NEEDED: Final = (
@@ -107,7 +103,7 @@ def _pools(config: JobConfig, device: str, cluster: Cluster, sized: Pools, named
     settled = config.task != "ocr" or SETTLING & named.keys()
     layouts = {sized.layout} if settled else {"fused", "split"}
     usual = _setting(sized, config, device)
-    others = _on_gpus(cluster) if device == "gpu" else _on_cpus(cluster, config.pipeline.worker_memory_mb)
+    others = _on_gpus(cluster) if device == "gpu" else _on_cpus(cluster, config)
     candidates = [usual, *(dict(other) for other in others if other["pipeline.layout"] in layouts)]
     kept = [tuple((key, value) for key, value in each.items() if key not in named) for each in candidates]
     return Dimension("pools", tuple(dict.fromkeys(kept)))
@@ -128,12 +124,11 @@ def _share(pools: Sequence[Pool], config: JobConfig, device: str) -> dict[str, A
     return {"engine.threads": config.engine.threads or (threads.pop() if len(threads) == 1 else 0)}
 
 
-def _on_cpus(cluster: Cluster, worker_memory_mb: int | None) -> Iterator[dict[str, Any]]:
+def _on_cpus(cluster: Cluster, config: JobConfig) -> Iterator[dict[str, Any]]:
     """Workers whose threads fill the CPUs of each node, few with many threads and many with few, and twice as many."""
     nodes, cpus = cluster.nodes, max(1, round(cluster.cpus / cluster.nodes))
-    each = worker_memory_mb << 20 if worker_memory_mb else WORKER_BYTES
-    most = max(1, int(cluster.memory / nodes * MEMORY_SHARE / each)) if cluster.memory else cpus
-    threads = [count for count in THREADS if count <= min(cpus, MAX_THREADS)]
+    most = max(1, int(most_on_a_node(cluster, config.pipeline))) if cluster.memory else cpus
+    threads = [count for count in THREADS if count <= cpus]
     filled = [(cpus // count, count) for count in threads]
     for workers, count in [*filled[::-1], (2 * filled[-1][0], filled[-1][1])]:
         if workers <= most:

@@ -38,9 +38,15 @@ def test_workers_fit_into_alike_nodes(cpus, nodes, layout):
     assert sum(p.workers // nodes * p.cpus for p in each(found)) <= cpus + 1e-6
 
 
-@pytest.mark.parametrize(("cpus", "readers", "threads"), [(2, 1, 2), (4, 1, 4), (8, 2, 4), (12, 3, 4), (16, 4, 4)])
-def test_one_machine_keeps_its_cores_busy(cpus, readers, threads):
-    found = size_pools(Cluster(cpus), PipelineConfig(), "cpu")
+@pytest.mark.parametrize(
+    ("cpus", "gib", "readers", "threads"),
+    [
+        *((2, 16, 2, 1), (2, 3, 1, 2), (4, 16, 4, 1), (8, 8, 4, 2), (12, 6, 3, 4), (16, 64, 14, 1)),
+        *((16, 2, 4, 4), (16, 0, 4, 4)),
+    ],
+)
+def test_one_machine_keeps_its_cores_busy_as_far_as_its_memory_goes(cpus, gib, readers, threads):
+    found = size_pools(Cluster(cpus, memory=gib << 30), PipelineConfig(), "cpu")
     assert found.layout == "fused"
     assert (found.readers.workers, found.readers.threads) == (readers, threads)
     assert found.decoders.workers == max(1, cpus // 7)

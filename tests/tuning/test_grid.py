@@ -131,9 +131,9 @@ def test_more_workers_or_larger_batches_of_a_layout_need_as_much_memory():
 
 def test_a_point_reads_as_its_keys_and_becomes_a_config():
     point = start(grid(load(), "cpu", LAPTOP))
-    assert described(point) == "layout=fused readers=1 threads=2 page_batch=8 batch_pixels=4096 decoders=1"
+    assert described(point) == "layout=fused readers=2 threads=1 page_batch=8 batch_pixels=4096 decoders=1"
     config = applied(load("output: {uri: out}"), settings(point))
-    assert (config.pipeline.readers, config.engine.threads, config.output.uri) == (1, 2, "out")
+    assert (config.pipeline.readers, config.engine.threads, config.output.uri) == (2, 1, "out")
 
 
 def test_a_config_that_asks_for_more_gpus_than_there_are_is_refused():
