@@ -260,7 +260,8 @@ class PipelineConfig(Section):
     recognizers: int | None = Field(default=None, ge=1)
     """Number of recognition workers (split)."""
     readers: int | None = Field(default=None, ge=1)
-    """Number of workers that detect and recognize (fused)."""
+    """Number of workers that detect and recognize (fused). Unset: on CPUs of one thread, as many as CPUs and memory
+    allow."""
     gpus_per_worker: float | None = Field(default=None, ge=0)
     """Share of a GPU for each detection or recognition worker."""
     object_store_mb: int | None = Field(default=None, ge=80)
