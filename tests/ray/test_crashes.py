@@ -78,12 +78,16 @@ def test_an_engine_that_raises_on_a_page_fails_that_page_only(read_marked):
     assert report.failures == {"DETECT_FAILED": 1}
 
 
-CRASHING = ["engine.name=fake", f"engine.options={{fault: crash, marker: {list(MARKER)}}}", "pipeline.page_batch=1"]
+CRASHING = [
+    *("engine.name=fake", f"engine.options={{fault: crash, marker: {list(MARKER)}}}"),
+    *("pipeline.page_batch=1", "pipeline.readers=1"),
+]
 
 
 @pytest.fixture
 def little_patience(monkeypatch):
-    """A pass ends at the fourth batch that is lost in a row. (The one that waits for the same worker is lost, too.)"""
+    """A pass ends at the fourth batch that is lost in a row. (The one that waits for the same worker is lost, too, so
+    there must be but one.)"""
     for module in (session, patience):
         monkeypatch.setattr(module, "LEAST_LOST", 3)
 
