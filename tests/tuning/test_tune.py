@@ -81,6 +81,7 @@ def test_the_sample_documents_are_tuned_for_and_the_profile_is_taken_by_a_run(tm
     assert row["fingerprint"] == tuned["fingerprint"], "the results are those of a run without the profile"
 
 
+@pytest.mark.slow
 def test_it_backs_off_where_workers_die_for_memory(deadly, tmp_path, monkeypatch, capsys):
     tiny = (
         Dimension("pages", setting("documents.pages", "1", ""), start=1),
