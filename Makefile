@@ -45,7 +45,7 @@ chaos: ## Kill, stop and break 48 runs of the job by seeds; goes on where it was
 	$(PY) tests/chaos/chaos.py --seeds $(SEEDS) --state build/chaos.jsonl
 
 crash: ## Kill and stop a small run before and after each of its storage calls (30 minutes)
-	$(PY) -m pytest -m slow tests/sinks/test_process_crash.py tests/chaos/test_each_call.py
+	$(PY) -m pytest -m slow tests/sinks/test_process_crash.py tests/chaos/test_each_call.py tests/ray/test_crashes.py
 
 long: ## Read a PDF of 5,000 pages and a TIFF of 1,000 frames, killed in the middle, in bounded memory (3 minutes)
 	$(PY) -m pytest -m slow -s tests/chaos/test_long_documents.py
@@ -69,7 +69,7 @@ faults: ## Prove that storage that fails, fills up or expires loses nothing (3 m
 bench: ## Time PaddleOCR, RapidOCR and ocrbatch on the same pages (DOCUMENTS=..., TRUTH=..., PAGES=..., ROUNDS=3); all in build/bench
 	$(PY) tests/benchmarks/bench.py $(DOCUMENTS) $(if $(TRUTH),--truth $(TRUTH)) $(if $(PAGES),--pages $(PAGES)) --rounds $(ROUNDS) --json build/bench/bench.json --plot build/bench/bench.png
 
-whole-job: ## Time the whole job beside its reader, and ten times the pages beside a tenth (DOCUMENTS=..., 10 minutes)
+whole-job: ## Time the whole job beside its reader, and ten times the pages beside a tenth (DOCUMENTS=..., 7 minutes)
 	$(PY) tests/benchmarks/whole_job.py $(DOCUMENTS)
 
 choices: ## Measure what each choice of the CPU engines gains (DOCUMENTS=..., some minutes)

@@ -15,7 +15,7 @@ from ocrbatch.engines.base import rows_of
 
 # Pixels. An engine may compile a model for each (OpenVINO: 0.15 s and 17 MB), so there are few: steps of 32 and 64 px,
 # and from 768 px of an eighth. On receipts 7.3% of the pixels are padding and on manuals at 144 dpi, with lines of up
-# to 3,200 px, 5.6%; steps of 32 throughout would give 5.2% and 1.3%, PaddleX's least width of 320 gives receipts 32%.
+# to 3,200 px, 5.5%; steps of 32 throughout would give 5.2% and 1.3%, PaddleX's least width of 320 gives receipts 32%.
 # All are multiples of 32: the model's steps are 8 px wide.
 WIDTHS: Final = (
     *(64, 96, 128, 160, 192, 224, 256, 288, 320, 384, 448, 512),

@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 import pypdfium2
-from processes import watched
+from processes import job
 
 PAGE_POINTS = (298, 420)  # A6: small pages, so that two thousand take minutes and not half an hour
 
@@ -41,14 +41,10 @@ def make_pdf(path: Path, pages: int) -> None:
 
 def measure(inputs: list[str], output: Path, overrides: list[str]) -> dict[str, float]:
     """Runs the job over inputs and watches it."""
-    command = [sys.executable, "-m", "ocrbatch.cli.main", "run", "--json", "--output", str(output)]
-    command += [word for uri in inputs for word in ("--input", uri)] + [
-        w for item in overrides for w in ("--set", item)
-    ]
     started = time.monotonic()
-    job, tree = watched(command)
-    seconds, pages = time.monotonic() - started, json.loads(job.stdout)["pages"]
-    return {"exit_code": job.returncode, "pages": pages, "seconds": seconds, "peak_mib": tree.peak_bytes / 2**20}
+    done, tree = job(inputs, output, overrides)
+    seconds, pages = time.monotonic() - started, json.loads(done.stdout)["pages"]
+    return {"exit_code": done.returncode, "pages": pages, "seconds": seconds, "peak_mib": tree.peak_bytes / 2**20}
 
 
 def main() -> int:

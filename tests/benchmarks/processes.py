@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -52,6 +53,15 @@ def memory(process: psutil.Process) -> int:
     except psutil.Error:
         return 0
     return int(getattr(found, "pss", found.rss))
+
+
+def job(
+    inputs: Sequence[str | Path], output: Path, overrides: Sequence[str] = ()
+) -> tuple[subprocess.CompletedProcess[str], Tree]:
+    """`ocrbatch run --json` over these, watched; its report is what it prints."""
+    command = [sys.executable, "-m", "ocrbatch.cli.main", "run", "--json", "--output", str(output)]
+    command += [word for uri in inputs for word in ("--input", str(uri))]
+    return watched(command + [word for each in overrides for word in ("--set", each)])
 
 
 def watched(

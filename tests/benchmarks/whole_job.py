@@ -23,7 +23,7 @@ from typing import Any
 
 from bench import CONTESTANTS, LOAD, OURS, Lane
 from bench_pages import BenchPage, bench_pages, files
-from processes import watched
+from processes import job
 
 ROW = "{:>7} {:>12} {:>9} {:>12} {:>11} {:>14} {:>9} {:>9}"
 HEADINGS = ("pages", "after start", "pages/s", "in process", "CPU s/page", "beside models", "peak MiB", "padding")
@@ -39,12 +39,10 @@ def copies(documents: Path, target: Path, pages: int, found: int) -> int:
     return rounds * found
 
 
-def job(documents: Path, overrides: Sequence[str]) -> dict[str, Any]:
+def measure(documents: Path, overrides: Sequence[str]) -> dict[str, Any]:
     """One run over a folder. Raises SystemExit with what it said where it failed."""
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "ocrbatch.cli.main", "run", "--json", "--input", str(documents)]
-        command += ["--output", str(Path(folder, "out"))] + [word for each in overrides for word in ("--set", each)]
-        done, tree = watched(command)
+        done, tree = job([documents], Path(folder, "out"), overrides)
     if done.returncode:
         sys.exit(f"the job ended with {done.returncode}: {done.stderr.strip()}")
     report = json.loads(done.stdout)
@@ -83,7 +81,7 @@ def row(found: dict[str, Any]) -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("documents", type=Path, help="folder of images and PDFs")
-    parser.add_argument("--pages", type=int, default=960)
+    parser.add_argument("--pages", type=int, default=640)
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="for the job; may be repeated")
     parser.add_argument("--json", type=Path, help="where to write the figures")
     arguments = parser.parse_args(argv)
@@ -104,7 +102,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         for place in (few, many):
             in_process(lane, pages)
             print(f"the job, {place.name} pages", file=sys.stderr, flush=True)
-            jobs.append(job(place, arguments.set))
+            jobs.append(measure(place, arguments.set))
         in_process(lane, pages)
     rates = [lap["pages_per_second"] or 0.0 for lap in lane.laps]
     models = statistics.mean(report["model_cpu_seconds_per_page"] for report in lane.reports)

@@ -56,8 +56,9 @@ def read_marked(healthy, tmp_path):
 
 
 @pytest.mark.timeout(600)
-def test_a_page_that_kills_its_worker_is_one_failure(read_marked, clean):
-    report, found = read_marked("07.png", "crash", "pipeline.layout=split")
+@pytest.mark.parametrize("layout", [pytest.param("fused", marks=pytest.mark.slow), "split"])
+def test_a_page_that_kills_its_worker_is_one_failure(read_marked, clean, layout):
+    report, found = read_marked("07.png", "crash", f"pipeline.layout={layout}")
     assert report.failures == {"WORKER_CRASHED": 1}
     assert found == [row for row in clean if row["uri"] != "07.png"]
 
